@@ -1,0 +1,140 @@
+"""Every setting of the control plane, in one place.
+
+Precedence: environment (``REMORA_…``) > ``REMORA_HOME/config.toml`` > default.
+Durations are seconds, sizes are bytes. ``docs/reference/settings.md`` is generated from here.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+def default_home() -> Path:
+    """The state folder: ``REMORA_HOME``, else ``~/.remora``."""
+    return Path(os.environ.get("REMORA_HOME") or Path.home() / ".remora")
+
+
+class Settings(BaseSettings):
+    """Typed settings; ``Settings()`` reads environment, file and defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="REMORA_", extra="ignore", frozen=True)
+
+    home: Path = Field(default_factory=default_home, description="State folder of this control plane.")
+
+    # Addresses
+    bind: str = Field("127.0.0.1", description="Address that `web` listens on.")
+    port: int = Field(8765, description="Port of the dashboard and the API.", ge=1, le=65535)
+    stream_port: int = Field(
+        8766, description="Loopback port of the `stream` process; `web` proxies `/stream/` to it."
+    )
+    public_url: str = Field("", description="Address that people and workers use; default http://BIND:PORT.")
+    tls_certificate: Path | None = Field(
+        None, description="Certificate file; needed when `bind` is not the loopback."
+    )
+    tls_key: Path | None = Field(None, description="Private key of the certificate.")
+    allow_plain_http: bool = Field(
+        False,
+        description="Say true to listen beyond the loopback without TLS (behind a proxy that ends TLS).",
+    )
+    trusted_proxies: int = Field(0, description="How many proxies in front may set X-Forwarded-For.", ge=0)
+    web_threads: int = Field(8, description="Threads of one `web` process.", ge=1)
+
+    # Where things are
+    database_url: SecretStr = Field(
+        SecretStr(""), description="SQLAlchemy address of the database; default: SQLite in the state folder."
+    )
+    queue_url: SecretStr = Field(
+        SecretStr(""),
+        description="Redis of the workers' queue, as the master's user; default: written by the embedded Redis.",
+    )
+    chores: SecretStr = Field(
+        SecretStr(""), description="Redis of the control plane's own chores, with users of its own."
+    )
+
+    # Life of an execution
+    beat_interval: float = Field(10.0, description="How often a worker says that it lives.", gt=0)
+    silent_after: float = Field(60.0, description="A worker is shown as silent after this.", gt=0)
+    lost_after: float = Field(300.0, description="A silent worker's attempt is requeued after this.", gt=0)
+    lease_ttl: float = Field(15.0, description="A loop's leader is replaced after this silence.", gt=0)
+    dispatch_interval: float = Field(
+        0.2, description="Longest pause between two passes of the dispatcher.", gt=0
+    )
+    grant_resend_after: float = Field(
+        5.0, description="A grant is sent again after this until it is accepted.", gt=0
+    )
+    max_attempts: int = Field(3, description="Attempts of one execution when infrastructure fails.", ge=1)
+    stop_grace: float = Field(
+        10.0, description="From SIGINT to SIGTERM, and from SIGTERM to SIGKILL, when stopping.", gt=0
+    )
+
+    # Caps
+    max_package_bytes: int = Field(1_000_000_000, description="Largest ad-hoc code archive.")
+    max_yaml_bytes: int = Field(1_000_000, description="Largest valohai.yaml.")
+    max_request_bytes: int = Field(2_000_000, description="Largest body of a request that is no upload.")
+    max_queued_per_project: int = Field(10_000, description="Executions of a project that may wait at once.")
+    signed_url_ttl: int = Field(900, description="Life of a signed URL.", ge=1)
+    session_ttl: int = Field(30 * 86400, description="Life of a browser session.")
+    stream_ticket_ttl: int = Field(60, description="Life of a ticket for the live stream.")
+    login_attempts_per_minute: int = Field(
+        10, description="Wrong passwords per account and address in a minute."
+    )
+    metadata_points_per_second: int = Field(
+        50, description="Raw metadata points kept a second; beyond that sampled."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over the state folder's config.toml over defaults."""
+        config = default_home() / "config.toml"
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=config)
+
+    def model_post_init(self, context: Any) -> None:
+        """Fill the addresses that follow from others."""
+        if not self.public_url:
+            scheme = "https" if self.tls_certificate else "http"
+            object.__setattr__(self, "public_url", f"{scheme}://{self.bind}:{self.port}")
+        if not self.database_url.get_secret_value():
+            object.__setattr__(self, "database_url", SecretStr(f"sqlite:///{self.home / 'remora.db'}"))
+
+    # Folders of REMORA_HOME, named once
+    @property
+    def keys_dir(self) -> Path:
+        """Secret keys of this control plane (0700)."""
+        return self.home / "keys"
+
+    @property
+    def stores_dir(self) -> Path:
+        """Folder stores: code, releases, logs, data."""
+        return self.home / "stores"
+
+    @property
+    def run_dir(self) -> Path:
+        """Pid files and sockets."""
+        return self.home / "run"
+
+    @property
+    def log_dir(self) -> Path:
+        """Log files of the processes."""
+        return self.home / "log"
+
+    @property
+    def access_file(self) -> Path:
+        """Address and first login, for the person who ran `make up` (0600)."""
+        return self.home / "access.json"

@@ -1,0 +1,49 @@
+"""Keys of the queue's Redis and the users that may touch them."""
+
+from __future__ import annotations
+
+JOIN_STREAM = "join"
+MASTER_USER = "master"
+JOIN_USER = "join"
+
+
+def joined_key(machine: str) -> str:
+    """List that holds the sealed reply to a machine's request to join."""
+    return f"joined:{machine}"
+
+
+def inbox(worker: str) -> str:
+    """Stream from the master to one worker."""
+    return f"in:{worker}"
+
+
+def outbox(worker: str) -> str:
+    """Stream from one worker to the master."""
+    return f"out:{worker}"
+
+
+def tail(worker: str, attempt: str) -> str:
+    """Stream of an attempt's newest log lines."""
+    return f"tail:{worker}:{attempt}"
+
+
+def worker_user(worker: str) -> str:
+    """Redis user of one worker."""
+    return f"worker-{worker}"
+
+
+def join_acl(password_hash: str) -> list[str]:
+    """ACL rules of the join user: ask, and read the (sealed) answer. Nothing else."""
+    return [
+        "reset", "on", f"#{password_hash}", "resetchannels", "-@all",
+        "%W~join", "%R~joined:*", "+xadd", "+xread", "+ping", "+hello", "+auth", "+client|setinfo", "+client|setname",
+    ]  # fmt: skip
+
+
+def worker_acl(worker: str, password_hash: str) -> list[str]:
+    """ACL rules of one worker: read its inbox, append to its outbox and tails. No scripting, no deleting."""
+    return [
+        "reset", "on", f"#{password_hash}", "resetchannels", "-@all",
+        f"%R~{inbox(worker)}", f"%W~{outbox(worker)}", f"%W~tail:{worker}:*",
+        "+xadd", "+xread", "+ping", "+hello", "+auth", "+client|setinfo", "+client|setname",
+    ]  # fmt: skip
