@@ -34,13 +34,9 @@ class Settings(BaseSettings):
     # Addresses
     bind: str = Field("127.0.0.1", description="Address that `web` listens on.")
     port: int = Field(8765, description="Port of the dashboard and the API.", ge=1, le=65535)
-    stream_port: int = Field(
-        8766, description="Loopback port of the `stream` process; `web` proxies `/stream/` to it."
-    )
+    stream_port: int = Field(8766, description="Loopback port of the `stream` process; `web` proxies `/stream/` to it.")
     public_url: str = Field("", description="Address that people and workers use; default http://BIND:PORT.")
-    tls_certificate: Path | None = Field(
-        None, description="Certificate file; needed when `bind` is not the loopback."
-    )
+    tls_certificate: Path | None = Field(None, description="Certificate file; needed when `bind` is not the loopback.")
     tls_key: Path | None = Field(None, description="Private key of the certificate.")
     allow_plain_http: bool = Field(
         False,
@@ -66,12 +62,8 @@ class Settings(BaseSettings):
     silent_after: float = Field(60.0, description="A worker is shown as silent after this.", gt=0)
     lost_after: float = Field(300.0, description="A silent worker's attempt is requeued after this.", gt=0)
     lease_ttl: float = Field(15.0, description="A loop's leader is replaced after this silence.", gt=0)
-    dispatch_interval: float = Field(
-        0.2, description="Longest pause between two passes of the dispatcher.", gt=0
-    )
-    grant_resend_after: float = Field(
-        5.0, description="A grant is sent again after this until it is accepted.", gt=0
-    )
+    dispatch_interval: float = Field(0.2, description="Longest pause between two passes of the dispatcher.", gt=0)
+    grant_resend_after: float = Field(5.0, description="A grant is sent again after this until it is accepted.", gt=0)
     max_attempts: int = Field(3, description="Attempts of one execution when infrastructure fails.", ge=1)
     stop_grace: float = Field(
         10.0, description="From SIGINT to SIGTERM, and from SIGTERM to SIGKILL, when stopping.", gt=0
@@ -85,12 +77,8 @@ class Settings(BaseSettings):
     signed_url_ttl: int = Field(900, description="Life of a signed URL.", ge=1)
     session_ttl: int = Field(30 * 86400, description="Life of a browser session.")
     stream_ticket_ttl: int = Field(60, description="Life of a ticket for the live stream.")
-    login_attempts_per_minute: int = Field(
-        10, description="Wrong passwords per account and address in a minute."
-    )
-    metadata_points_per_second: int = Field(
-        50, description="Raw metadata points kept a second; beyond that sampled."
-    )
+    login_attempts_per_minute: int = Field(10, description="Wrong passwords per account and address in a minute.")
+    metadata_points_per_second: int = Field(50, description="Raw metadata points kept a second; beyond that sampled.")
 
     @classmethod
     def settings_customise_sources(

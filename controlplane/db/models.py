@@ -1,0 +1,25 @@
+"""Every table, so that migrations and `create_all` see them all."""
+
+from controlplane.accounts import models as accounts
+from controlplane.audit import models as audit
+from controlplane.commits import models as commits
+from controlplane.data import models as data
+from controlplane.db.base import Base
+from controlplane.dispatch import models as dispatch
+from controlplane.environments import models as environments
+from controlplane.executions import models as executions
+from controlplane.logs import models as logs
+from controlplane.projects import models as projects
+
+__all__ = [
+    "Base",
+    "accounts",
+    "audit",
+    "commits",
+    "data",
+    "dispatch",
+    "environments",
+    "executions",
+    "logs",
+    "projects",
+]
