@@ -1,1 +1,1 @@
-"""controlplane"""
+"""The master: web application, API, scheduler. One folder a feature, one composition root a process."""

@@ -1,1 +1,1 @@
-"""stacks"""
+"""What is built: one module a flavour."""

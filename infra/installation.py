@@ -1,0 +1,66 @@
+"""The installation document: what a stack exports and the control plane imports. Nothing else crosses.
+
+Typed and versioned; secrets are references (`env:NAME`, `file:PATH`, a cloud's secret address), never values.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+DOCUMENT_VERSION = 1
+Flavour = Literal["saas", "private_worker", "on_prem", "self_hosted"]
+Provider = Literal["aws", "gcp", "azure", "openstack", "ssh", "local"]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class QueueSpec(_Part):
+    """The workers' queue: a Redis of its own. `url` is without password; `password` is a reference."""
+
+    url: str = Field(pattern=r"^rediss?://")
+    user: str = "master"
+    password: str = Field(pattern=r"^(env|file|aws|gcp|azure|openstack):.+")
+    ca: str = ""
+
+
+class StoreSpec(_Part):
+    """An object store. `location` is a bucket's address or, for kind `folder`, an absolute path."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    purpose: Literal["code", "releases", "logs", "data"]
+    kind: Literal["folder", "s3", "gcs", "azure", "swift"]
+    location: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class GroupSpec(_Part):
+    """A worker group: machines of one type in one region. `price` is micro-units of `currency` an hour."""
+
+    slug: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    name: str
+    description: str = ""
+    region: str = ""
+    instance_type: str = ""
+    gpu_spec: str = ""
+    price: int | None = Field(None, ge=0)
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
+    scale_min: int = Field(0, ge=0)
+    scale_max: int = Field(1, ge=0)
+    join_secret: str = Field(pattern=r"^(env|file|aws|gcp|azure|openstack):.+")
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class InstallationDocument(_Part):
+    """One installation, as `remora server import-installation FILE` reads it."""
+
+    version: Literal[1] = 1
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
+    flavour: Flavour
+    provider: Provider
+    queue: QueueSpec
+    stores: list[StoreSpec]
+    groups: list[GroupSpec]
