@@ -9,9 +9,7 @@ import typer
 
 def build() -> typer.Typer:
     """The command with every sub-command that an installed part registers under `remora.commands`."""
-    app = typer.Typer(
-        name="remora", no_args_is_help=True, help="Remora: run machine learning on your own machines."
-    )
+    app = typer.Typer(name="remora", no_args_is_help=True, help="Remora: run machine learning on your own machines.")
     for point in sorted(entry_points(group="remora.commands"), key=lambda p: p.name):
         app.add_typer(point.load(), name=point.name)
     return app
