@@ -1,0 +1,83 @@
+"""`/api/v0/projects/`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, Response
+from pydantic import BaseModel
+
+from controlplane.web.body import parse
+from controlplane.web.context import current_actor, request_session, route, services
+from controlplane.web.paging import integer, page
+
+blueprint = Blueprint("projects_api", __name__, url_prefix="/api/v0/projects")
+
+
+class NewProject(BaseModel):
+    """Body of a project's creation."""
+
+    name: str
+    description: str = ""
+    owner: str = ""
+
+
+class Variable(BaseModel):
+    """Body of an environment variable."""
+
+    name: str
+    value: str = ""
+    secret: bool = False
+
+
+class VariableName(BaseModel):
+    """Body of a variable's removal."""
+
+    name: str
+
+
+@route(blueprint, "/", action="project.list")
+def index() -> dict[str, Any]:
+    """Projects, by name."""
+    session = request_session()
+    rows = services().projects.list(session, current_actor())
+    shown = rows[integer("offset", 0) :][: integer("limit", 50)]
+    summaries = services().projects.summary(session, [row.id for row in shown])
+    return page([services().projects.serialize(session, row, summaries[row.id]) for row in shown], len(rows))
+
+
+@route(blueprint, "/", action="project.create", methods=["POST"])
+def create() -> tuple[dict[str, Any], int]:
+    """A new project."""
+    body = parse(NewProject)
+    session = request_session()
+    project = services().projects.create(session, current_actor(), body.name, body.description, body.owner)
+    return services().projects.serialize(session, project), 201
+
+
+@route(blueprint, "/ownership_options/", action="project.list")
+def ownership_options() -> list[str]:
+    """Names that may own a project."""
+    return services().projects.ownership_options(request_session(), current_actor())
+
+
+@route(blueprint, "/<project_id>/", action="project.read")
+def show(project_id: str) -> dict[str, Any]:
+    """One project."""
+    session = request_session()
+    return services().projects.serialize(session, services().projects.get(session, current_actor(), project_id))
+
+
+@route(blueprint, "/<project_id>/environment_variable/", action="variable.write", methods=["POST"])
+def set_variable(project_id: str) -> tuple[dict[str, Any], int]:
+    """Make or replace an environment variable."""
+    body = parse(Variable)
+    services().projects.set_variable(request_session(), current_actor(), project_id, body.name, body.value, body.secret)
+    return {"name": body.name, "secret": body.secret}, 200
+
+
+@route(blueprint, "/<project_id>/environment_variable/", action="variable.write", methods=["DELETE"])
+def delete_variable(project_id: str) -> Response:
+    """Remove an environment variable."""
+    services().projects.delete_variable(request_session(), current_actor(), project_id, parse(VariableName).name)
+    return Response(status=204)

@@ -1,0 +1,169 @@
+"""Projects and their environment variables. Works in the session that the caller gives."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from controlplane.accounts.models import Organization, Team, User
+from controlplane.clock import Clock, api_time
+from controlplane.db.ids import is_id
+from controlplane.errors import NotFoundError, ValidationError
+from controlplane.executions.models import FINAL, INCOMPLETE, Execution
+from controlplane.permissions import Actor, can, require
+from controlplane.projects.models import Project, ProjectVariable
+from controlplane.security.vault import Vault
+
+PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,126}")
+VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+MAX_VALUE = 64_000
+
+
+def variable_context(project_id: str, name: str) -> str:
+    """What a project variable's ciphertext is bound to."""
+    return f"project-variable:{project_id}:{name}"
+
+
+class ProjectsService:
+    """What people do with projects."""
+
+    def __init__(self, clock: Clock, vault: Vault, public_url: str) -> None:
+        self._clock = clock
+        self._vault = vault
+        self._public_url = public_url
+
+    def list(self, session: Session, actor: Actor) -> list[Project]:
+        """Projects that the actor may read, by name."""
+        rows = session.scalars(select(Project).where(Project.deleted_at.is_(None)).order_by(Project.name)).all()
+        return [row for row in rows if can(actor, "project.read", row.organization_id, row.id)]
+
+    def get(self, session: Session, actor: Actor, project_id: str, action: str = "project.read") -> Project:
+        """A project that the actor may do `action` with. Raises NotFoundError, PermissionDeniedError."""
+        row = session.get(Project, project_id) if is_id(project_id) else None
+        if row is None or row.deleted_at is not None:
+            raise NotFoundError
+        require(actor, action, row.organization_id, row.id)
+        return row
+
+    def create(self, session: Session, actor: Actor, name: str, description: str, owner: str) -> Project:
+        """A new project of `owner` (`org`, `org:team` or empty for the personal one). Raises ValidationError."""
+        name = name.strip()
+        if not PROJECT_NAME.fullmatch(name):
+            raise ValidationError(
+                {"name": "1 to 127 letters, digits, blanks, '.', '_' or '-'; the first is a letter or digit."}
+            )
+        organization, team = self._owner(session, actor, owner)
+        require(actor, "project.create", organization.id)
+        taken = select(Project.id).where(
+            Project.organization_id == organization.id, Project.name == name, Project.deleted_at.is_(None)
+        )
+        if session.scalar(taken):
+            raise ValidationError(
+                {"name": (f"{organization.name} has a project {name!r}; choose another name.", "unique")}
+            )
+        project = Project(
+            organization_id=organization.id,
+            team_id=team.id if team else None,
+            name=name,
+            description=description,
+            creator_id=actor.user_id,
+            created_at=self._clock(),
+        )
+        session.add(project)
+        session.flush()
+        return project
+
+    def ownership_options(self, session: Session, actor: Actor) -> list[str]:
+        """Names that `owner` may take."""
+        names: list[str] = []
+        rows = session.scalars(select(Organization).where(Organization.id.in_(actor.organizations)))
+        for row in sorted(rows, key=lambda r: (r.personal_user_id != actor.user_id, r.name)):
+            if not can(actor, "project.create", row.id):
+                continue
+            names.append(row.name)
+            teams = session.scalars(select(Team.name).where(Team.organization_id == row.id).order_by(Team.name))
+            names.extend(f"{row.name}:{team}" for team in teams)
+        return names
+
+    def set_variable(
+        self, session: Session, actor: Actor, project_id: str, name: str, value: str, secret: bool
+    ) -> None:
+        """Make or replace an environment variable; a secret one can't be read again. Raises ValidationError."""
+        project = self.get(session, actor, project_id, "variable.write")
+        if not VARIABLE_NAME.fullmatch(name):
+            raise ValidationError({"name": "Letters, digits and '_', not beginning with a digit."})
+        if len(value) > MAX_VALUE or "\0" in value:
+            raise ValidationError({"value": f"At most {MAX_VALUE} characters, and no NUL."})
+        stored = self._vault.encrypt(value, variable_context(project.id, name)) if secret else value
+        row = session.scalar(self._variable(project.id, name))
+        if row is None:
+            row = ProjectVariable(organization_id=project.organization_id, project_id=project.id, name=name)
+            session.add(row)
+        row.value, row.secret = stored, secret
+
+    def delete_variable(self, session: Session, actor: Actor, project_id: str, name: str) -> None:
+        """Remove a variable. Raises NotFoundError."""
+        project = self.get(session, actor, project_id, "variable.write")
+        row = session.scalar(self._variable(project.id, name))
+        if row is None:
+            raise NotFoundError(f"The project has no variable {name!r}.")
+        session.delete(row)
+
+    def summary(self, session: Session, project_ids: list[str]) -> dict[str, dict[str, int]]:
+        """Per project: executions by state, and `count` of all."""
+        rows = session.execute(
+            select(Execution.project_id, Execution.state, func.count())
+            .where(Execution.project_id.in_(project_ids), Execution.deleted_at.is_(None))
+            .group_by(Execution.project_id, Execution.state)
+        )
+        found = {pid: {"count": 0, **{f"{state}_count": 0 for state in (*INCOMPLETE, *FINAL)}} for pid in project_ids}
+        for project_id, state, count in rows:
+            found[project_id][f"{state}_count"] = count
+            found[project_id]["count"] += count
+        return found
+
+    def serialize(self, session: Session, project: Project, summary: dict[str, int] | None = None) -> dict[str, Any]:
+        """The API's form; secret values are never in it."""
+        owner = session.get(Organization, project.organization_id)
+        variables = session.scalars(select(ProjectVariable).where(ProjectVariable.project_id == project.id))
+        return {
+            "id": project.id,
+            "name": project.name,
+            "description": project.description,
+            "owner": {"id": owner.id, "username": owner.name} if owner else None,
+            "ctime": api_time(project.created_at),
+            "yaml_path": project.yaml_path,
+            "execution_summary": summary or self.summary(session, [project.id])[project.id],
+            "environment_variables": {
+                row.name: {"value": None if row.secret else row.value, "secret": row.secret} for row in variables
+            },
+            "urls": {"display": f"{self._public_url}/projects/{project.id}/"},
+            "url": f"{self._public_url}/api/v0/projects/{project.id}/",
+        }
+
+    def creator_name(self, session: Session, user_id: str | None) -> str:
+        """Name of a user, or empty."""
+        user = session.get(User, user_id) if user_id else None
+        return user.username if user else ""
+
+    def _owner(self, session: Session, actor: Actor, owner: str) -> tuple[Organization, Team | None]:
+        name, _, team_name = owner.partition(":")
+        wanted = select(Organization).where(Organization.id.in_(actor.organizations))
+        wanted = wanted.where(Organization.name == name if name else Organization.personal_user_id == actor.user_id)
+        organization = session.scalar(wanted)
+        if organization is None:
+            options = ", ".join(self.ownership_options(session, actor))
+            raise ValidationError({"owner": (f"No owner {owner!r}; one of: {options}.", "does_not_exist")})
+        team = None
+        if team_name:
+            team = session.scalar(select(Team).where(Team.organization_id == organization.id, Team.name == team_name))
+            if team is None:
+                raise ValidationError({"owner": (f"{name} has no team {team_name!r}.", "does_not_exist")})
+        return organization, team
+
+    @staticmethod
+    def _variable(project_id: str, name: str) -> Any:
+        return select(ProjectVariable).where(ProjectVariable.project_id == project_id, ProjectVariable.name == name)

@@ -1,0 +1,147 @@
+"""The request's own things: who asks, the scoped database session, the route's action."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+from flask import Blueprint, Flask, Response, current_app, g, request
+from sqlalchemy.orm import Session
+
+from controlplane.errors import NotAuthenticatedError, PermissionDeniedError
+from controlplane.permissions import TABLE, Actor
+
+if TYPE_CHECKING:
+    from controlplane.web.services import Services
+
+View = TypeVar("View", bound=Callable[..., Any])
+PUBLIC = "public"
+SESSION_COOKIE = "remora_session"
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+PUBLIC_ENDPOINTS = frozenset(
+    {
+        "static",
+        "accounts_api.get_token",
+        "accounts_api.server",
+        "accounts_pages.login_form",
+        "accounts_pages.login",
+        "health.live",
+        "health.ready",
+        "store.object_route",
+    }
+)
+
+
+def route(blueprint: Blueprint, rule: str, *, action: str, methods: list[str] | None = None) -> Callable[[View], View]:
+    """Register a view and name what it does; `action` is a key of the permission table, or `public`."""
+
+    def register(view: View) -> View:
+        cast(Any, view).action = action
+        blueprint.add_url_rule(rule, view_func=view, methods=methods or ["GET"])
+        return view
+
+    return register
+
+
+def services() -> Services:
+    """The services of this application."""
+    return current_app.extensions["remora"]
+
+
+def current_actor() -> Actor:
+    """Who asks. Raises NotAuthenticatedError."""
+    actor = g.get("actor")
+    if actor is None:
+        raise NotAuthenticatedError
+    return actor
+
+
+def csrf_token() -> str:
+    """Token that forms of this browser session carry; empty without one."""
+    return g.get("csrf", "")
+
+
+def request_session() -> Session:
+    """The request's database session, scoped to the actor; committed when the view returns without an error."""
+    if "session" not in g:
+        g.session = services().db.session(current_actor().scope, read_only=request.method in SAFE_METHODS)
+    return g.session
+
+
+def client_address() -> str:
+    """Address of the caller, after the trusted proxies."""
+    return request.remote_addr or ""
+
+
+def check_actions(app: Flask) -> None:
+    """Refuse to start with a route that names no action and is not on the public list. Raises RuntimeError."""
+    for rule in app.url_map.iter_rules():
+        action = getattr(app.view_functions[rule.endpoint], "action", None)
+        if rule.endpoint in PUBLIC_ENDPOINTS:
+            continue
+        if action is None or action not in TABLE:
+            raise RuntimeError(f"route {rule.rule} ({rule.endpoint}) names no action of the permission table")
+
+
+def authenticate() -> None:
+    """Before each request: find the actor; every route but the public ones needs one."""
+    header = request.headers.get("Authorization", "")
+    scheme, _, value = header.partition(" ")
+    if scheme in ("Token", "Bearer") and value:
+        g.actor = services().accounts.actor_of_token(value.strip())
+        if g.actor is None:
+            raise NotAuthenticatedError("This token is not known or has ended; make another one.")
+    else:
+        _authenticate_browser()
+    if request.endpoint is None or request.endpoint in PUBLIC_ENDPOINTS:
+        return
+    current_actor()
+
+
+def _authenticate_browser() -> None:
+    cookie = request.cookies.get(cookie_name())
+    found = services().accounts.actor_of_cookie(cookie) if cookie else None
+    g.actor, g.csrf = found if found else (None, "")
+    if request.method in SAFE_METHODS or g.actor is None:
+        return
+    sent = request.headers.get("X-CSRF-Token") or request.form.get("csrf", "")
+    if not hmac.compare_digest(sent.encode(), g.csrf.encode()):
+        raise PermissionDeniedError("This form is from another session; reload the page and try again.")
+    check_origin()
+
+
+def check_origin() -> None:
+    """Refuse a state change that another site sent. Raises PermissionDeniedError."""
+    site = request.headers.get("Sec-Fetch-Site")
+    origin = request.headers.get("Origin")
+    foreign = origin is not None and urlsplit(origin).netloc != request.host
+    if (site is not None and site not in ("same-origin", "none")) or foreign:
+        raise PermissionDeniedError("This request came from another site.")
+
+
+def cookie_name() -> str:
+    """`__Host-` binds the cookie to this host; browsers take it over https only."""
+    return f"__Host-{SESSION_COOKIE}" if services().settings.public_url.startswith("https") else SESSION_COOKIE
+
+
+def finish(response: Response) -> Response:
+    """After each request: commit what an answered request did."""
+    session: Session | None = g.pop("session", None)
+    if session is not None:
+        if response.status_code < 400:
+            session.commit()
+        else:
+            session.rollback()
+        session.close()
+    return response
+
+
+def discard(_error: BaseException | None) -> None:
+    """A request that broke leaves nothing behind."""
+    session: Session | None = g.pop("session", None)
+    if session is not None:
+        session.rollback()
+        session.close()

@@ -1,0 +1,48 @@
+"""Calls that the client tools know and this version does not answer yet: 501 with one sentence."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+from flask import Blueprint
+
+from controlplane.errors import NotBuiltError
+from controlplane.web.context import route
+
+blueprint = Blueprint("later", __name__)
+
+KINDS = {
+    "pipelines": "Pipelines",
+    "tasks": "Tasks",
+    "deployments": "Deployments",
+    "deployment-versions": "Deployments",
+    "notebook-executions": "Notebooks",
+    "models": "The model registry",
+    "model-versions": "The model registry",
+    "datasets": "Datasets",
+    "dataset-versions": "Datasets",
+    "stores": "Stores",
+    "registry-credentials": "Private registries",
+    "repositories": "Git repositories",
+    "teams": "Teams",
+}
+METHODS = ["GET", "POST", "PUT", "DELETE"]
+
+
+def _add(kind: str, what: str) -> None:
+    def view(rest: str = "") -> NoReturn:
+        raise NotBuiltError(f"{what} come in a later version of Remora; this one runs executions.")
+
+    view.__name__ = kind.replace("-", "_")
+    route(blueprint, f"/api/v0/{kind}/", action="later.read", methods=METHODS)(view)
+    route(blueprint, f"/api/v0/{kind}/<path:rest>", action="later.read", methods=METHODS)(view)
+
+
+for _kind, _what in KINDS.items():
+    _add(_kind, _what)
+
+
+@route(blueprint, "/api/v0/projects/<project_id>/fetch/", action="later.read", methods=["POST"])
+def fetch(project_id: str) -> NoReturn:
+    """Fetch a project's Git repository."""
+    raise NotBuiltError("Git repositories come in a later version of Remora; send code with `vh exec run --adhoc`.")

@@ -1,0 +1,65 @@
+"""The services of the web process, made once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from controlplane.accounts.service import AccountsService
+from controlplane.clock import Clock, utc_now
+from controlplane.commits.service import CommitsService
+from controlplane.data.service import DataService
+from controlplane.data.stores.folder import FolderStore
+from controlplane.data.stores.registry import StoreRegistry
+from controlplane.db.session import Database, make_engine
+from controlplane.dispatch.queue import QueueProvider
+from controlplane.executions.service import ExecutionsService
+from controlplane.logs.service import LogReader
+from controlplane.projects.service import ProjectsService
+from controlplane.security.signing import derive
+from controlplane.security.vault import Vault
+from controlplane.settings import Settings
+
+
+@dataclass(frozen=True)
+class Services:
+    """What views may use."""
+
+    settings: Settings
+    db: Database
+    clock: Clock
+    vault: Vault
+    secret: bytes
+    accounts: AccountsService
+    projects: ProjectsService
+    commits: CommitsService
+    executions: ExecutionsService
+    stores: StoreRegistry
+    logs: LogReader
+    data: DataService
+
+
+def build_services(settings: Settings, clock: Clock = utc_now) -> Services:
+    """Every service, wired. Raises VaultError when the secret key is missing or weak."""
+    secret = (settings.keys_dir / "secret.key").read_bytes()
+    vault = Vault(secret)
+    db = Database(make_engine(settings.database_url.get_secret_value()))
+    stores = StoreRegistry(
+        lambda store: FolderStore.from_row(
+            store, settings.public_url, derive(secret, "store-url"), settings.signed_url_ttl, clock
+        )
+    )
+    queues = QueueProvider(settings.queue_url.get_secret_value())
+    return Services(
+        settings=settings,
+        db=db,
+        clock=clock,
+        vault=vault,
+        secret=secret,
+        accounts=AccountsService(db, clock, settings.session_ttl, settings.login_attempts_per_minute),
+        projects=ProjectsService(clock, vault, settings.public_url),
+        commits=CommitsService(clock, stores, settings),
+        executions=ExecutionsService(clock, vault, settings),
+        stores=stores,
+        logs=LogReader(stores, queues),
+        data=DataService(stores, settings.public_url),
+    )
