@@ -28,6 +28,7 @@ TABLE: dict[str, frozenset[str]] = {
     "project.read": VIEW,
     "project.update": MANAGE,
     "variable.write": MANAGE,
+    "commit.list": ANYBODY,
     "commit.read": VIEW,
     "commit.create": WORK,
     "execution.list": ANYBODY,
@@ -39,6 +40,7 @@ TABLE: dict[str, frozenset[str]] = {
     "data.list": ANYBODY,
     "data.read": VIEW,
     "data.download": VIEW,
+    "api.describe": ANYBODY,
     "later.read": ANYBODY,
     "installation.import": OPERATOR,
 }

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
         description="Say true to listen beyond the loopback without TLS (behind a proxy that ends TLS).",
     )
     trusted_proxies: int = Field(0, description="How many proxies in front may set X-Forwarded-For.", ge=0)
+    allowed_hosts: str = Field(
+        "", description="Further names, separated by commas, under which browsers and programs may reach this server."
+    )
     web_threads: int = Field(8, description="Threads of one `web` process.", ge=1)
 
     # Where things are

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import importlib
 from importlib.util import find_spec
+from urllib.parse import quote
 
 from flask import Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from controlplane.db.ids import uuid7
-from controlplane.web import context, errors, headers
+from controlplane.web import context, errors, headers, hosts
 from controlplane.web.services import Services
 
 FEATURES = ("accounts", "projects", "commits", "executions", "data", "environments", "logs", "stream")
 EXTRA = ("controlplane.web.health", "controlplane.web.later", "controlplane.data.stores.urls")
 
 
-def create_app(services: Services) -> Flask:
-    """The application over these services. Raises RuntimeError for a route without an action."""
+def create_app(services: Services, *, fronts: int = 0) -> Flask:
+    """The application over these services. Raises RuntimeError for a route without an action.
+
+    `fronts`: own proxies before it, which append the caller's address to X-Forwarded-For, beside the trusted ones.
+    """
     app = Flask(
         "controlplane", template_folder="pages/templates", static_folder="pages/static", static_url_path="/static"
     )
@@ -25,11 +29,13 @@ def create_app(services: Services) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_package_bytes + 1_000_000
     app.config["MAX_FORM_MEMORY_SIZE"] = services.settings.max_request_bytes
-    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=services.settings.trusted_proxies + 1, x_proto=1, x_host=0)  # type: ignore[method-assign]
+    proxies = services.settings.trusted_proxies + fronts
+    # Nobody's word is taken for a caller's address unless a proxy that we know put it there.
+    app.wsgi_app = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=0)  # type: ignore[method-assign]
     app.before_request(_name_request)
     app.before_request(_limit_body)
+    app.before_request(hosts.checker(services.settings))
     app.before_request(context.authenticate)
-    app.after_request(context.finish)
     app.after_request(headers.secure)
     app.after_request(_name_ignored)
     app.teardown_request(context.discard)
@@ -60,5 +66,7 @@ def _limit_body() -> None:
 
 def _name_ignored(response: Response) -> Response:
     if g.get("ignored_fields"):
-        response.headers["X-Remora-Ignored-Fields"] = ", ".join(g.ignored_fields)[:500]
+        # Names come from the request: a line break or a letter beyond ASCII may not stand in a header.
+        names = [quote(name[:60], safe=" ") for name in g.ignored_fields[:50]]
+        response.headers["X-Remora-Ignored-Fields"] = ", ".join(names)[:500]
     return response

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, current_app, g, request
+from pydantic import BaseModel
 from sqlalchemy.orm import Session
 
 from controlplane.errors import NotAuthenticatedError, PermissionDeniedError
-from controlplane.permissions import TABLE, Actor
+from controlplane.permissions import TABLE, Actor, require
+from controlplane.web import idempotency
 
 if TYPE_CHECKING:
     from controlplane.web.services import Services
@@ -33,14 +37,51 @@ PUBLIC_ENDPOINTS = frozenset(
         "store.object_route",
     }
 )
+# The address itself is the credential, so it may come from anywhere.
+SIGNED_ENDPOINTS = frozenset({"store.object_route"})
 
 
-def route(blueprint: Blueprint, rule: str, *, action: str, methods: list[str] | None = None) -> Callable[[View], View]:
-    """Register a view and name what it does; `action` is a key of the permission table, or `public`."""
+@dataclass(frozen=True)
+class Described:
+    """What the OpenAPI document says of a route beyond its address: body model, query fields, further answers."""
+
+    body: type[BaseModel] | None = None
+    query: dict[str, str] = field(default_factory=dict)
+    form: bool = False
+
+
+def route(
+    blueprint: Blueprint,
+    rule: str,
+    *,
+    action: str,
+    methods: list[str] | None = None,
+    body: type[BaseModel] | None = None,
+    query: dict[str, str] | None = None,
+    form: bool = False,
+) -> Callable[[View], View]:
+    """Register a view and name what it does.
+
+    `action` is a key of the permission table, or `public`. `body`, `query` {field: sentence} and `form` (the body may
+    be a form) describe the route in the OpenAPI document. What the view did in `request_session` is committed when it
+    answers below 400. A POST under `/api/` with an `Idempotency-Key` is done once.
+    """
 
     def register(view: View) -> View:
-        cast(Any, view).action = action
-        blueprint.add_url_rule(rule, view_func=view, methods=methods or ["GET"])
+        @wraps(view)
+        def answer(**values: Any) -> Response:
+            repeated = idempotency.answer_again() if request.method == "POST" else None
+            if repeated is not None:
+                return repeated
+            response = current_app.make_response(view(**values))
+            if response.status_code < 400:
+                idempotency.keep(response)
+                commit()
+            return response
+
+        cast(Any, answer).action = action
+        cast(Any, answer).described = Described(body, query or {}, form)
+        blueprint.add_url_rule(rule, view_func=answer, methods=methods or ["GET"])
         return view
 
     return register
@@ -88,17 +129,27 @@ def check_actions(app: Flask) -> None:
 
 def authenticate() -> None:
     """Before each request: find the actor; every route but the public ones needs one."""
-    header = request.headers.get("Authorization", "")
-    scheme, _, value = header.partition(" ")
-    if scheme in ("Token", "Bearer") and value:
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    has_token = scheme.lower() in ("token", "bearer") and bool(value.strip())
+    if request.endpoint in PUBLIC_ENDPOINTS:
+        if request.method not in SAFE_METHODS and request.endpoint not in SIGNED_ENDPOINTS and not has_token:
+            check_origin()
+        return
+    if has_token:
         g.actor = services().accounts.actor_of_token(value.strip())
         if g.actor is None:
             raise NotAuthenticatedError("This token is not known or has ended; make another one.")
     else:
         _authenticate_browser()
-    if request.endpoint is None or request.endpoint in PUBLIC_ENDPOINTS:
-        return
-    current_actor()
+    if request.endpoint is not None:
+        _check_action(current_actor(), current_app.view_functions[request.endpoint])
+
+
+def _check_action(actor: Actor, view: Callable[..., Any]) -> None:
+    """Actions that need no thing to be looked at are decided here; the others by the view, which knows the thing."""
+    action: str = cast(Any, view).action
+    if TABLE[action] <= {"user", "operator"}:
+        require(actor, action)
 
 
 def _authenticate_browser() -> None:
@@ -127,16 +178,11 @@ def cookie_name() -> str:
     return f"__Host-{SESSION_COOKIE}" if services().settings.public_url.startswith("https") else SESSION_COOKIE
 
 
-def finish(response: Response) -> Response:
-    """After each request: commit what an answered request did."""
-    session: Session | None = g.pop("session", None)
+def commit() -> None:
+    """Make what the view did last."""
+    session: Session | None = g.get("session")
     if session is not None:
-        if response.status_code < 400:
-            session.commit()
-        else:
-            session.rollback()
-        session.close()
-    return response
+        session.commit()
 
 
 def discard(_error: BaseException | None) -> None:

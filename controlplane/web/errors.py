@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 from flask import Flask, Response, g, jsonify, render_template, request
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 
@@ -19,6 +19,8 @@ def install(app: Flask) -> None:
     """Register the handlers."""
     app.register_error_handler(DomainError, _domain)
     app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(IntegrityError, _conflict)
+    app.register_error_handler(DataError, _unstorable)
     app.register_error_handler(OperationalError, _database)
     app.register_error_handler(PoolTimeoutError, _database)
     app.register_error_handler(Exception, _defect)
@@ -42,6 +44,9 @@ def _domain(error: DomainError) -> Response:
 
 
 def _http(error: HTTPException) -> Response:
+    original = getattr(error, "original_exception", None)
+    if original is not None:
+        return _defect(original)
     status = error.code or 500
     message = "Not found." if status == 404 else str(error.description or error.name)
     response = _answer(
@@ -51,6 +56,18 @@ def _http(error: HTTPException) -> Response:
         if name == "Allow":
             response.headers[name] = value
     return response
+
+
+def _conflict(error: IntegrityError) -> Response:
+    log.warning("write_conflict", error=type(error.orig).__name__, request=g.get("request_id"))
+    message = "Somebody made the same thing at the same moment; look, and try again."
+    return _answer({"detail": message, "message": message, "code": "conflict"}, 409, message)
+
+
+def _unstorable(error: DataError) -> Response:
+    log.warning("unstorable_value", error=type(error.orig).__name__, request=g.get("request_id"))
+    message = "A value of this request is too long, too large or of the wrong kind to be stored."
+    return _answer({"detail": message, "message": message, "code": "invalid"}, 400, message)
 
 
 def _database(error: Exception) -> Response:

@@ -30,12 +30,14 @@ METHODS = ["GET", "POST", "PUT", "DELETE"]
 
 
 def _add(kind: str, what: str) -> None:
-    def view(rest: str = "") -> NoReturn:
-        raise NotBuiltError(f"{what} come in a later version of Remora; this one runs executions.")
+    for rule, suffix in ((f"/api/v0/{kind}/", ""), (f"/api/v0/{kind}/<path:rest>", "_item")):
 
-    view.__name__ = kind.replace("-", "_")
-    route(blueprint, f"/api/v0/{kind}/", action="later.read", methods=METHODS)(view)
-    route(blueprint, f"/api/v0/{kind}/<path:rest>", action="later.read", methods=METHODS)(view)
+        def view(rest: str = "") -> NoReturn:
+            raise NotBuiltError(f"{what} come in a later version of Remora; this one runs executions.")
+
+        view.__name__ = kind.replace("-", "_") + suffix
+        view.__doc__ = f"{what}: not answered by this version."
+        route(blueprint, rule, action="later.read", methods=METHODS)(view)
 
 
 for _kind, _what in KINDS.items():

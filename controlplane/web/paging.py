@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
-from flask import request
+from flask import current_app, request
 
 from controlplane.errors import ValidationError
 
 MAX_LIMIT = 10_000
+MAX_OFFSET = 10_000_000
 
 
 def integer(name: str, default: int, low: int = 0, high: int = MAX_LIMIT) -> int:
@@ -43,5 +45,20 @@ def names(name: str) -> set[str]:
 
 
 def page(results: list[Any], count: int | None) -> dict[str, Any]:
-    """A page of a list in limit/offset form."""
-    return {"count": len(results) if count is None else count, "next": None, "previous": None, "results": results}
+    """A page of a list in limit/offset form; `count` is that of the whole list, None when this is all of it."""
+    offset = 0 if count is None else integer("offset", 0, high=MAX_OFFSET)
+    total = len(results) if count is None else count
+    following = offset + len(results)
+    return {
+        "count": total,
+        "next": _address(following) if results and following < total else None,
+        "previous": _address(max(0, offset - integer("limit", len(results)))) if offset else None,
+        "results": results,
+    }
+
+
+def _address(offset: int) -> str:
+    """This list's own address at another offset."""
+    query = [(name, value) for name, value in request.args.items(multi=True) if name != "offset"]
+    base = current_app.extensions["remora"].settings.public_url
+    return f"{base}{request.path}?{urlencode([*query, ('offset', str(offset))])}"

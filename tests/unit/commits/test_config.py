@@ -28,7 +28,8 @@ def doubled(first: bytes, each: bytes) -> bytes:
     return b"\n".join(lines)
 
 
-STEP = b"- step:\n    name: a\n    image: b\n    command: c\n    parameters:\n    - name: p\n      type: string\n      default: "
+STEP = b"- step:\n    name: a\n    image: b\n    command: c\n"
+STEP += b"    parameters:\n    - name: p\n      type: string\n      default: "
 
 BAD = {
     "no command": (b"- step:\n    name: a\n    image: b\n", "line 1: 'command' is a required property"),
