@@ -1,0 +1,1 @@
+"""What runs an attempt's container: the interface (base) and the Docker engine behind it (docker)."""
