@@ -50,6 +50,7 @@ READ_OF = {
     "variable": "project.read",
     "commit": "commit.read",
     "execution": "execution.read",
+    "data": "data.read",
 }
 
 
@@ -57,7 +58,8 @@ READ_OF = {
 class Actor:
     """A signed-in person with the roles that were true when the request came in.
 
-    `organizations`: {id: role}; `projects`: {id: role} of direct and team memberships.
+    `organizations`: {id: role}; `projects`: {id: role} of direct and team memberships. `address` is where the
+    request came from, for the audit log.
     """
 
     user_id: str
@@ -66,6 +68,7 @@ class Actor:
     organizations: dict[str, str] = field(default_factory=dict)
     projects: dict[str, str] = field(default_factory=dict)
     project_organizations: frozenset[str] = frozenset()
+    address: str = ""
 
     @property
     def scope(self) -> Scope:

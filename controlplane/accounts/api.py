@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from controlplane.web.body import parse
 from controlplane.web.context import PUBLIC, client_address, current_actor, route, services
@@ -17,11 +17,11 @@ VERSION = "0.1.0"
 class Credentials(BaseModel):
     """Body of `get-token`."""
 
-    username: str
-    password: str
+    username: str = Field(max_length=200)
+    password: str = Field(max_length=1024)
 
 
-@route(blueprint, "/get-token/", action=PUBLIC, methods=["POST"])
+@route(blueprint, "/get-token/", action=PUBLIC, methods=["POST"], body=Credentials, form=True)
 def get_token() -> dict[str, str]:
     """A token for name and password."""
     body = parse(Credentials)

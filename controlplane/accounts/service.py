@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -20,8 +20,9 @@ from controlplane.accounts.models import (
     Token,
     User,
 )
+from controlplane.audit.service import AuditService
 from controlplane.clock import Clock
-from controlplane.db.ids import uuid7
+from controlplane.db.ids import is_id, uuid7
 from controlplane.db.session import SYSTEM, Database
 from controlplane.errors import NotFoundError, TooManyError, ValidationError
 from controlplane.permissions import Actor
@@ -30,6 +31,8 @@ from controlplane.security.signing import digest, new_token
 
 USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 MIN_PASSWORD = 10
+LOGIN_WINDOW = 60
+WRONG_LOGIN = "Unable to log in with these credentials."
 _STRENGTH = {"viewer": 0, "contributor": 1, "admin": 2}
 
 
@@ -44,8 +47,16 @@ class Login:
 class AccountsService:
     """Accounts of people. Reads and writes with its own transactions."""
 
-    def __init__(self, db: Database, clock: Clock, session_ttl: int, attempts_per_minute: int) -> None:
+    def __init__(
+        self,
+        db: Database,
+        clock: Clock,
+        session_ttl: int,
+        attempts_per_minute: int,
+        audit: AuditService | None = None,
+    ) -> None:
         self._db = db
+        self._audit = audit or AuditService(clock)
         self._clock = clock
         self._session_ttl = timedelta(seconds=session_ttl)
         self._attempts = attempts_per_minute
@@ -81,6 +92,15 @@ class AccountsService:
             session.add_all([user, organization])
             session.flush()
             session.add(OrganizationMembership(organization_id=organization.id, user_id=user.id, role="owner"))
+            self._audit.record(
+                session,
+                "user.created",
+                actor="system",
+                organization_id=organization.id,
+                subject=user.id,
+                username=username,
+                is_operator=is_operator,
+            )
             return user.id, password
 
     def reset_password(self, username: str, password: str | None = None) -> str:
@@ -90,17 +110,24 @@ class AccountsService:
             raise ValidationError({"password": f"At least {MIN_PASSWORD} characters."})
         now = self._clock()
         with self._db.begin(SYSTEM) as session:
-            user = session.scalar(select(User).where(User.username == username))
-            if user is None:
-                raise NotFoundError(f"No user {username!r}.")
+            user = self._named(session, username)
             user.password_hash = self._hasher.hash(password)
-            session.execute(update(BrowserSession).where(BrowserSession.user_id == user.id).values(ended_at=now))
-            session.execute(update(Token).where(Token.user_id == user.id).values(revoked_at=now))
+            self._end_everything(session, user.id, now)
+            self._audit.record(session, "user.password_reset", actor="system", subject=user.id)
         return password
+
+    def disable_user(self, username: str) -> None:
+        """Nothing opens this account from now on; its sessions and tokens end. Raises NotFoundError."""
+        now = self._clock()
+        with self._db.begin(SYSTEM) as session:
+            user = self._named(session, username)
+            user.disabled_at = now
+            self._end_everything(session, user.id, now)
+            self._audit.record(session, "user.disabled", actor="system", subject=user.id)
 
     def authenticate(self, username: str, password: str, address: str) -> str:
         """The user's id. Raises ValidationError (same time and text for an unknown user) or TooManyError."""
-        self._check_rate(username, address)
+        reserved = self._reserve(username, address)
         with self._db.read(SYSTEM) as session:
             user = session.scalar(select(User).where(User.username == username, User.disabled_at.is_(None)))
             stored = user.password_hash if user and user.password_hash else self._dummy
@@ -110,16 +137,40 @@ class AccountsService:
         except (VerificationError, InvalidHashError):
             user_id = None
         if user_id is None or stored is self._dummy:
-            self._note_failure(username, address)
-            raise ValidationError({"non_field_errors": ("Unable to log in with these credentials.", "authorization")})
+            raise ValidationError({"non_field_errors": (WRONG_LOGIN, "authorization")})
+        with self._db.begin(SYSTEM) as session:
+            session.execute(delete(LoginFailure).where(LoginFailure.id.in_(reserved)))
+            self._audit.record(session, "login.accepted", actor=user_id, address=address, subject=user_id)
         return user_id
 
     def create_token(self, user_id: str, name: str) -> str:
         """A new API token; this is the only time that it can be read."""
         token = new_token()
         with self._db.begin(SYSTEM) as session:
-            session.add(Token(user_id=user_id, digest=digest(token), name=name, created_at=self._clock()))
+            row = Token(id=uuid7(), user_id=user_id, digest=digest(token), name=name[:128], created_at=self._clock())
+            session.add(row)
+            self._audit.record(session, "token.created", actor=user_id, subject=row.id, name=name)
         return token
+
+    def tokens(self, user_id: str) -> list[Token]:
+        """Tokens of a user that still open something, newest first."""
+        now = self._clock()
+        query = select(Token).where(
+            Token.user_id == user_id,
+            Token.revoked_at.is_(None),
+            or_(Token.expires_at.is_(None), Token.expires_at > now),
+        )
+        with self._db.read(SYSTEM) as session:
+            return list(session.scalars(query.order_by(Token.created_at.desc(), Token.id.desc())))
+
+    def revoke_token(self, user_id: str, token_id: str) -> None:
+        """End one of the user's own tokens. Raises NotFoundError."""
+        with self._db.begin(SYSTEM) as session:
+            row = session.get(Token, token_id) if is_id(token_id) else None
+            if row is None or row.user_id != user_id or row.revoked_at is not None:
+                raise NotFoundError
+            row.revoked_at = self._clock()
+            self._audit.record(session, "token.revoked", actor=user_id, subject=row.id)
 
     def start_session(self, user_id: str, address: str) -> Login:
         """A browser session with a fresh id."""
@@ -141,9 +192,11 @@ class AccountsService:
     def end_session(self, cookie: str) -> None:
         """Sign out: the cookie opens nothing from now on."""
         with self._db.begin(SYSTEM) as session:
-            session.execute(
-                update(BrowserSession).where(BrowserSession.digest == digest(cookie)).values(ended_at=self._clock())
-            )
+            row = session.scalar(select(BrowserSession).where(BrowserSession.digest == digest(cookie)))
+            if row is None or row.ended_at is not None:
+                return
+            row.ended_at = self._clock()
+            self._audit.record(session, "logout", actor=row.user_id, address=row.address, subject=row.user_id)
 
     def actor_of_token(self, token: str) -> Actor | None:
         """Who sent this token, or None."""
@@ -217,25 +270,40 @@ class AccountsService:
             project_organizations=frozenset(row.organization_id for row in memberships),
         )
 
-    def _check_rate(self, username: str, address: str) -> None:
-        since = self._clock() - timedelta(minutes=1)
-        with self._db.read(SYSTEM) as session:
-            for subject in (f"user:{username}"[:128], f"address:{address}"):
-                count = session.scalar(
-                    select(func.count())
-                    .select_from(LoginFailure)
-                    .where(LoginFailure.subject == subject, LoginFailure.at > since)
-                )
-                if (count or 0) >= self._attempts:
-                    raise TooManyError("Too many wrong passwords; wait a minute and try again.", retry_after=60)
+    def _reserve(self, username: str, address: str) -> list[str]:
+        """Count this try as wrong until it is known to be right, so that tries at once can't pass the limit together.
 
-    def _note_failure(self, username: str, address: str) -> None:
+        Returns ids of the rows to take back. Raises TooManyError.
+        """
         now = self._clock()
+        subjects = (f"user:{username}"[:128], f"address:{address}"[:128])
         with self._db.begin(SYSTEM) as session:
             session.execute(delete(LoginFailure).where(LoginFailure.at < now - timedelta(hours=1)))
-            session.add_all(
-                [
-                    LoginFailure(subject=f"user:{username}"[:128], at=now),
-                    LoginFailure(subject=f"address:{address}", at=now),
-                ]
-            )
+            blocked = any(self._failures(session, subject, now) >= self._attempts for subject in subjects)
+            rows = [] if blocked else [LoginFailure(id=uuid7(), subject=subject, at=now) for subject in subjects]
+            session.add_all(rows)
+            action = "login.throttled" if blocked else "login.tried"
+            self._audit.record(session, action, address=address, username=username)
+        if blocked:
+            raise TooManyError("Too many wrong passwords; wait a minute and try again.", retry_after=LOGIN_WINDOW)
+        return [row.id for row in rows]
+
+    @staticmethod
+    def _failures(session: Session, subject: str, now: datetime) -> int:
+        since = now - timedelta(seconds=LOGIN_WINDOW)
+        counted = select(func.count()).select_from(LoginFailure)
+        return session.scalar(counted.where(LoginFailure.subject == subject, LoginFailure.at > since)) or 0
+
+    @staticmethod
+    def _named(session: Session, username: str) -> User:
+        user = session.scalar(select(User).where(User.username == username))
+        if user is None:
+            raise NotFoundError(f"No user {username!r}.")
+        return user
+
+    @staticmethod
+    def _end_everything(session: Session, user_id: str, now: datetime) -> None:
+        sessions = update(BrowserSession).where(BrowserSession.user_id == user_id, BrowserSession.ended_at.is_(None))
+        session.execute(sessions.values(ended_at=now))
+        tokens = update(Token).where(Token.user_id == user_id, Token.revoked_at.is_(None))
+        session.execute(tokens.values(revoked_at=now))

@@ -5,57 +5,83 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, request
+from pydantic import BaseModel
 
-from controlplane.errors import NotFoundError, ValidationError
-from controlplane.permissions import require
+from controlplane.errors import ValidationError
+from controlplane.web.body import parse
 from controlplane.web.context import current_actor, request_session, route, services
 from controlplane.web.paging import boolean, integer, names, page
 
 blueprint = Blueprint("commits_api", __name__, url_prefix="/api/v0")
 
 
-@route(blueprint, "/projects/<project_id>/import-package/", action="commit.create", methods=["POST"])
+INCLUDE = {"include": "`config` adds the text of valohai.yaml."}
+
+
+class PackageForm(BaseModel):
+    """Parts of an import, beside the file `data` (tar.gz)."""
+
+    description: str = ""
+    yaml_path: str = ""
+
+
+@route(
+    blueprint,
+    "/projects/<project_id>/import-package/",
+    action="commit.create",
+    methods=["POST"],
+    body=PackageForm,
+    form=True,
+)
 def import_package(project_id: str) -> tuple[dict[str, Any], int]:
-    """A commit from an uploaded archive."""
-    session = request_session()
-    project = services().projects.get(session, current_actor(), project_id, "commit.create")
+    """Make a commit of an uploaded archive (201); the same archive again is the same commit (200)."""
+    actor = current_actor()
+    with services().db.read(actor.scope) as session:
+        project = services().projects.get(session, actor, project_id, "commit.create")
     upload = request.files.get("data")
     if upload is None:
         raise ValidationError({"data": ("Send the tar.gz as the part 'data' of a multipart form.", "required")})
-    commit = services().commits.import_package(
-        session,
-        current_actor(),
-        project,
-        upload.stream,  # type: ignore[arg-type]
-        request.form.get("description", ""),
-        request.form.get("yaml_path", ""),
-    )
-    return services().commits.serialize(commit), 201
+    form = parse(PackageForm)
+    commit, is_new = services().commits.import_package(actor, project, upload.stream, form.description, form.yaml_path)
+    return services().commits.serialize(commit), 201 if is_new else 200
 
 
 @route(blueprint, "/projects/<project_id>/commits/", action="commit.read")
 def of_project(project_id: str) -> list[dict[str, Any]]:
-    """Commits of a project as a bare list."""
+    """Commits of a project as a bare list, newest first."""
     session = request_session()
     project = services().projects.get(session, current_actor(), project_id, "commit.read")
     return [services().commits.serialize(row) for row in services().commits.list(session, project)]
 
 
-@route(blueprint, "/commits/", action="later.read")
+@route(
+    blueprint,
+    "/commits/",
+    action="commit.list",
+    query={
+        "project": "Id of the project.",
+        "adhoc": "Only ad-hoc ones, or none.",
+        "limit": "At most so many.",
+        **INCLUDE,
+    },
+)
 def index() -> dict[str, Any]:
-    """Commits of the project that the query names."""
+    """Commits of the project that the query names, newest first."""
     session = request_session()
-    project = services().projects.get(session, current_actor(), request.args.get("project", ""), "commit.read")
+    if not request.args.get("project"):
+        raise ValidationError({"project": ("Name the project: ?project=ID.", "required")})
+    project = services().projects.get(session, current_actor(), request.args["project"], "commit.read")
     rows = services().commits.list(session, project, boolean("adhoc"), integer("limit", 100))
     return page([services().commits.serialize(row, names("include")) for row in rows], None)
 
 
-@route(blueprint, "/commits/<identifier>/", action="commit.read")
+@route(
+    blueprint,
+    "/commits/<identifier>/",
+    action="commit.read",
+    query={"project": "Id of the project, where several have the same archive.", **INCLUDE},
+)
 def show(identifier: str) -> dict[str, Any]:
-    """One commit by identifier; `?project=` where several projects have the same archive."""
-    session = request_session()
-    commit = services().commits.find(session, request.args.get("project") or None, identifier)
-    if commit is None:
-        raise NotFoundError
-    require(current_actor(), "commit.read", commit.organization_id, commit.project_id)
-    return services().commits.serialize(commit, names("include"))
+    """One commit by its identifier: a Git hash, or `~` and the SHA-256 of an archive."""
+    found = services().commits.find(request_session(), current_actor(), request.args.get("project") or None, identifier)
+    return services().commits.serialize(found, names("include"))

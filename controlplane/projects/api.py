@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, Response
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from controlplane.web.body import parse
 from controlplane.web.context import current_actor, request_session, route, services
@@ -17,15 +17,15 @@ blueprint = Blueprint("projects_api", __name__, url_prefix="/api/v0/projects")
 class NewProject(BaseModel):
     """Body of a project's creation."""
 
-    name: str
-    description: str = ""
-    owner: str = ""
+    name: str = Field(max_length=200)
+    description: str = Field("", max_length=10_000)
+    owner: str = Field("", max_length=200)
 
 
 class Variable(BaseModel):
     """Body of an environment variable."""
 
-    name: str
+    name: str = Field(max_length=255)
     value: str = ""
     secret: bool = False
 
@@ -36,17 +36,18 @@ class VariableName(BaseModel):
     name: str
 
 
-@route(blueprint, "/", action="project.list")
+@route(
+    blueprint, "/", action="project.list", query={"limit": "At most so many.", "offset": "Leave out the first ones."}
+)
 def index() -> dict[str, Any]:
     """Projects, by name."""
     session = request_session()
     rows = services().projects.list(session, current_actor())
     shown = rows[integer("offset", 0) :][: integer("limit", 50)]
-    summaries = services().projects.summary(session, [row.id for row in shown])
-    return page([services().projects.serialize(session, row, summaries[row.id]) for row in shown], len(rows))
+    return page(services().projects.serialize_all(session, shown), len(rows))
 
 
-@route(blueprint, "/", action="project.create", methods=["POST"])
+@route(blueprint, "/", action="project.create", methods=["POST"], body=NewProject, form=True)
 def create() -> tuple[dict[str, Any], int]:
     """A new project."""
     body = parse(NewProject)
@@ -68,7 +69,7 @@ def show(project_id: str) -> dict[str, Any]:
     return services().projects.serialize(session, services().projects.get(session, current_actor(), project_id))
 
 
-@route(blueprint, "/<project_id>/environment_variable/", action="variable.write", methods=["POST"])
+@route(blueprint, "/<project_id>/environment_variable/", action="variable.write", methods=["POST"], body=Variable)
 def set_variable(project_id: str) -> tuple[dict[str, Any], int]:
     """Make or replace an environment variable."""
     body = parse(Variable)
@@ -76,7 +77,7 @@ def set_variable(project_id: str) -> tuple[dict[str, Any], int]:
     return {"name": body.name, "secret": body.secret}, 200
 
 
-@route(blueprint, "/<project_id>/environment_variable/", action="variable.write", methods=["DELETE"])
+@route(blueprint, "/<project_id>/environment_variable/", action="variable.write", methods=["DELETE"], body=VariableName)
 def delete_variable(project_id: str) -> Response:
     """Remove an environment variable."""
     services().projects.delete_variable(request_session(), current_actor(), project_id, parse(VariableName).name)

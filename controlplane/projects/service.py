@@ -9,15 +9,16 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from controlplane.accounts.models import Organization, Team, User
+from controlplane.audit.service import AuditService
 from controlplane.clock import Clock, api_time
 from controlplane.db.ids import is_id
 from controlplane.errors import NotFoundError, ValidationError
 from controlplane.executions.models import FINAL, INCOMPLETE, Execution
 from controlplane.permissions import Actor, can, require
-from controlplane.projects.models import Project, ProjectVariable
+from controlplane.projects.models import Project, ProjectMembership, ProjectVariable
 from controlplane.security.vault import Vault
 
-PROJECT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,126}")
+PROJECT_NAME = re.compile(r"[^\W_][\w .-]{0,126}")
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 MAX_VALUE = 64_000
 
@@ -30,7 +31,8 @@ def variable_context(project_id: str, name: str) -> str:
 class ProjectsService:
     """What people do with projects."""
 
-    def __init__(self, clock: Clock, vault: Vault, public_url: str) -> None:
+    def __init__(self, clock: Clock, vault: Vault, public_url: str, audit: AuditService | None = None) -> None:
+        self._audit = audit or AuditService(clock)
         self._clock = clock
         self._vault = vault
         self._public_url = public_url
@@ -74,6 +76,13 @@ class ProjectsService:
         )
         session.add(project)
         session.flush()
+        if team is not None:
+            session.add(
+                ProjectMembership(
+                    organization_id=organization.id, project_id=project.id, team_id=team.id, role="contributor"
+                )
+            )
+        self._note(session, actor, "project.created", project, name=name)
         return project
 
     def ownership_options(self, session: Session, actor: Actor) -> list[str]:
@@ -103,6 +112,7 @@ class ProjectsService:
             row = ProjectVariable(organization_id=project.organization_id, project_id=project.id, name=name)
             session.add(row)
         row.value, row.secret = stored, secret
+        self._note(session, actor, "variable.set", project, variable=name, secret=secret)
 
     def delete_variable(self, session: Session, actor: Actor, project_id: str, name: str) -> None:
         """Remove a variable. Raises NotFoundError."""
@@ -111,6 +121,18 @@ class ProjectsService:
         if row is None:
             raise NotFoundError(f"The project has no variable {name!r}.")
         session.delete(row)
+        self._note(session, actor, "variable.deleted", project, variable=name)
+
+    def _note(self, session: Session, actor: Actor, action: str, project: Project, **payload: Any) -> None:
+        self._audit.record(
+            session,
+            action,
+            actor=actor.user_id,
+            address=actor.address,
+            organization_id=project.organization_id,
+            subject=project.id,
+            **payload,
+        )
 
     def summary(self, session: Session, project_ids: list[str]) -> dict[str, dict[str, int]]:
         """Per project: executions by state, and `count` of all."""
@@ -125,10 +147,34 @@ class ProjectsService:
             found[project_id]["count"] += count
         return found
 
-    def serialize(self, session: Session, project: Project, summary: dict[str, int] | None = None) -> dict[str, Any]:
+    def serialize(self, session: Session, project: Project) -> dict[str, Any]:
         """The API's form; secret values are never in it."""
-        owner = session.get(Organization, project.organization_id)
-        variables = session.scalars(select(ProjectVariable).where(ProjectVariable.project_id == project.id))
+        return self.serialize_all(session, [project])[0]
+
+    def serialize_all(self, session: Session, projects: list[Project]) -> list[dict[str, Any]]:
+        """The API's form of several, with three queries in all."""
+        ids = [project.id for project in projects]
+        owners: dict[str, Organization] = {
+            row.id: row
+            for row in session.scalars(
+                select(Organization).where(Organization.id.in_({project.organization_id for project in projects}))
+            )
+        }
+        variables: dict[str, dict[str, Any]] = {project_id: {} for project_id in ids}
+        rows = session.scalars(
+            select(ProjectVariable).where(ProjectVariable.project_id.in_(ids)).order_by(ProjectVariable.name)
+        )
+        for row in rows:
+            variables[row.project_id][row.name] = {"value": None if row.secret else row.value, "secret": row.secret}
+        summaries = self.summary(session, ids)
+        return [
+            self._form(project, owners.get(project.organization_id), variables[project.id], summaries[project.id])
+            for project in projects
+        ]
+
+    def _form(
+        self, project: Project, owner: Organization | None, variables: dict[str, Any], summary: dict[str, int]
+    ) -> dict[str, Any]:
         return {
             "id": project.id,
             "name": project.name,
@@ -136,10 +182,8 @@ class ProjectsService:
             "owner": {"id": owner.id, "username": owner.name} if owner else None,
             "ctime": api_time(project.created_at),
             "yaml_path": project.yaml_path,
-            "execution_summary": summary or self.summary(session, [project.id])[project.id],
-            "environment_variables": {
-                row.name: {"value": None if row.secret else row.value, "secret": row.secret} for row in variables
-            },
+            "execution_summary": summary,
+            "environment_variables": variables,
             "urls": {"display": f"{self._public_url}/projects/{project.id}/"},
             "url": f"{self._public_url}/api/v0/projects/{project.id}/",
         }

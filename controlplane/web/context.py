@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import urlsplit
@@ -141,6 +141,8 @@ def authenticate() -> None:
             raise NotAuthenticatedError("This token is not known or has ended; make another one.")
     else:
         _authenticate_browser()
+    if g.actor is not None:
+        g.actor = replace(g.actor, address=client_address())
     if request.endpoint is not None:
         _check_action(current_actor(), current_app.view_functions[request.endpoint])
 

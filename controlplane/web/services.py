@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from controlplane.accounts.service import AccountsService
+from controlplane.audit.service import AuditService
 from controlplane.clock import Clock, utc_now
 from controlplane.commits.service import CommitsService
 from controlplane.data.service import DataService
@@ -29,6 +30,7 @@ class Services:
     clock: Clock
     vault: Vault
     secret: bytes
+    audit: AuditService
     accounts: AccountsService
     projects: ProjectsService
     commits: CommitsService
@@ -49,15 +51,17 @@ def build_services(settings: Settings, clock: Clock = utc_now) -> Services:
         )
     )
     queues = QueueProvider(settings.queue_url.get_secret_value())
+    audit = AuditService(clock)
     return Services(
         settings=settings,
+        audit=audit,
         db=db,
         clock=clock,
         vault=vault,
         secret=secret,
-        accounts=AccountsService(db, clock, settings.session_ttl, settings.login_attempts_per_minute),
-        projects=ProjectsService(clock, vault, settings.public_url),
-        commits=CommitsService(clock, stores, settings),
+        accounts=AccountsService(db, clock, settings.session_ttl, settings.login_attempts_per_minute, audit),
+        projects=ProjectsService(clock, vault, settings.public_url, audit),
+        commits=CommitsService(db, clock, stores, settings),
         executions=ExecutionsService(clock, vault, settings),
         stores=stores,
         logs=LogReader(stores, queues),
