@@ -31,7 +31,7 @@ class PackageForm(BaseModel):
     action="commit.create",
     methods=["POST"],
     body=PackageForm,
-    form=True,
+    files={"data": "application/gzip"},
 )
 def import_package(project_id: str) -> tuple[dict[str, Any], int]:
     """Make a commit of an uploaded archive (201); the same archive again is the same commit (200)."""

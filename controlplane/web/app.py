@@ -14,7 +14,12 @@ from controlplane.web import context, errors, headers, hosts
 from controlplane.web.services import Services
 
 FEATURES = ("accounts", "projects", "commits", "executions", "data", "environments", "logs", "stream")
-EXTRA = ("controlplane.web.health", "controlplane.web.later", "controlplane.data.stores.urls")
+EXTRA = (
+    "controlplane.web.health",
+    "controlplane.web.openapi",
+    "controlplane.web.later",
+    "controlplane.data.stores.urls",
+)
 
 
 def create_app(services: Services, *, fronts: int = 0) -> Flask:

@@ -43,11 +43,12 @@ SIGNED_ENDPOINTS = frozenset({"store.object_route"})
 
 @dataclass(frozen=True)
 class Described:
-    """What the OpenAPI document says of a route beyond its address: body model, query fields, further answers."""
+    """What the OpenAPI document says of a route beyond its address: body model, query fields, files of a form."""
 
     body: type[BaseModel] | None = None
     query: dict[str, str] = field(default_factory=dict)
     form: bool = False
+    files: dict[str, str] = field(default_factory=dict)
 
 
 def route(
@@ -59,12 +60,14 @@ def route(
     body: type[BaseModel] | None = None,
     query: dict[str, str] | None = None,
     form: bool = False,
+    files: dict[str, str] | None = None,
 ) -> Callable[[View], View]:
     """Register a view and name what it does.
 
-    `action` is a key of the permission table, or `public`. `body`, `query` {field: sentence} and `form` (the body may
-    be a form) describe the route in the OpenAPI document. What the view did in `request_session` is committed when it
-    answers below 400. A POST under `/api/` with an `Idempotency-Key` is done once.
+    `action` is a key of the permission table, or `public`. `body`, `query` {field: sentence}, `form` (the body may be
+    a form) and `files` {part: media type} describe the route in the OpenAPI document. What the view did in
+    `request_session` is committed when it answers below 400. A POST under `/api/` with an `Idempotency-Key` is done
+    once.
     """
 
     def register(view: View) -> View:
@@ -80,7 +83,7 @@ def route(
             return response
 
         cast(Any, answer).action = action
-        cast(Any, answer).described = Described(body, query or {}, form)
+        cast(Any, answer).described = Described(body, query or {}, form, files or {})
         blueprint.add_url_rule(rule, view_func=answer, methods=methods or ["GET"])
         return view
 
