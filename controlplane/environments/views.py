@@ -10,6 +10,7 @@ from controlplane.environments.models import Installation, Worker, WorkerGroup
 from controlplane.pages.format import money, number, size, span
 
 MOST_SLATS = 48
+OWN = ("embedded", "ssh")
 WORKER_STATES = {
     "active": ("idle", "complete"),
     "silent": ("silent", "warn"),
@@ -93,7 +94,7 @@ def group_row(
         why=_why(group, workers, load, slots, busy),
         mark=mark,
         mark_word=mark_word,
-        price="own" if installation and installation.provider in ("embedded", "ssh") else money(group.price, group.currency),
+        price="own" if installation and installation.provider in OWN else money(group.price, group.currency),
         facts=_facts(group, installation),
     )
 
@@ -164,7 +165,8 @@ def _why(group: WorkerGroup, workers: list[Worker], load: Load, slots: int, busy
     if not slots:
         return "Every machine is silent or leaving; it goes on by itself when one is back"
     if busy >= slots:
-        return f"All {number(slots)} slots are busy" + (f"; {number(load.waiting)} wait for one" if load.waiting else "")
+        waiting = f"; {number(load.waiting)} waiting" if load.waiting else ""
+        return f"All {number(slots)} slots are busy{waiting}"
     free = slots - busy
     return f"{number(free)} of {number(slots)} slots {'is' if free == 1 else 'are'} free" if busy else "Nothing runs"
 

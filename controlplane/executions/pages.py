@@ -10,7 +10,9 @@ from flask import Blueprint, Response, redirect, render_template, request, strea
 from sqlalchemy import select
 from werkzeug.wrappers import Response as BaseResponse
 
+from controlplane.accounts.models import Organization
 from controlplane.commits.models import Commit
+from controlplane.db.ids import is_id
 from controlplane.environments.models import WorkerGroup
 from controlplane.executions import views
 from controlplane.executions.copy_as import command_line
@@ -186,11 +188,8 @@ def _pages(page: int, total: int, shown: int) -> dict[str, Any]:
 
 def _shell(project: Project, counts: dict[str, int]) -> dict[str, Any]:
     running = counts["started_count"] + counts["stopping_count"]
-    return {
-        "section": "executions",
-        "running": running,
-        "owner": services().projects.serialize(request_session(), project, counts)["owner"],
-    }
+    owner = request_session().get(Organization, project.organization_id)
+    return {"section": "executions", "running": running, "owner": owner.name if owner else ""}
 
 
 def _shown(execution: Execution) -> dict[str, Any]:
@@ -200,7 +199,8 @@ def _shown(execution: Execution) -> dict[str, Any]:
     counts = services().projects.summary(session, [project.id])[project.id]
     attempts = services().executions.attempts(session, execution)
     events = services().executions.events(session, execution)
-    people = views.names_of(session, [execution.creator_id, *(event.actor for event in events if _is_person(event.actor))])
+    actors = [event.actor for event in events if is_id(event.actor)]
+    people = views.names_of(session, [execution.creator_id, *actors])
     creator = people.get(execution.creator_id or "", "")
     group = session.get(WorkerGroup, execution.environment_id)
     commit = session.get(Commit, execution.commit_id)
@@ -236,7 +236,3 @@ def _window(windows: LogWindows, attempt: Any, limit: int) -> Window:
     if "after" in request.args:
         return windows.after(session, attempt, integer("after", 0, high=2**53), limit)
     return windows.newest(session, attempt, limit)
-
-
-def _is_person(actor: str) -> bool:
-    return len(actor) == 36
