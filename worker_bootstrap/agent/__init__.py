@@ -1,1 +1,5 @@
-"""agent"""
+"""The agent: runs attempts on this machine."""
+
+from __future__ import annotations
+
+VERSION = "0.1.0"

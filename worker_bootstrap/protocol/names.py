@@ -32,18 +32,15 @@ def worker_user(worker: str) -> str:
     return f"worker-{worker}"
 
 
+_CALLS = ["+xadd", "+xread", "+ping", "+hello", "+auth"]
+
+
 def join_acl(password_hash: str) -> list[str]:
     """ACL rules of the join user: ask, and read the (sealed) answer. Nothing else."""
-    return [
-        "reset", "on", f"#{password_hash}", "resetchannels", "-@all",
-        "%W~join", "%R~joined:*", "+xadd", "+xread", "+ping", "+hello", "+auth", "+client|setinfo", "+client|setname",
-    ]  # fmt: skip
+    return ["reset", "on", f"#{password_hash}", "resetchannels", "-@all", "%W~join", "%R~joined:*", *_CALLS]
 
 
 def worker_acl(worker: str, password_hash: str) -> list[str]:
     """ACL rules of one worker: read its inbox, append to its outbox and tails. No scripting, no deleting."""
-    return [
-        "reset", "on", f"#{password_hash}", "resetchannels", "-@all",
-        f"%R~{inbox(worker)}", f"%W~{outbox(worker)}", f"%W~tail:{worker}:*",
-        "+xadd", "+xread", "+ping", "+hello", "+auth", "+client|setinfo", "+client|setname",
-    ]  # fmt: skip
+    keys = [f"%R~{inbox(worker)}", f"%W~{outbox(worker)}", f"%W~tail:{worker}:*"]
+    return ["reset", "on", f"#{password_hash}", "resetchannels", "-@all", *keys, *_CALLS]

@@ -163,8 +163,12 @@ class Runtime(Protocol):
         """
         ...
 
-    def prepare_network(self, attempt: str) -> str:
-        """The gateway address (dotted) of the attempt's own network, with its firewall rules. Raises NetworkError."""
+    def prepare_network(self, attempt: str, allow: Sequence[tuple[str, int]] = ()) -> str:
+        """The gateway address (dotted) of the attempt's own network, with its firewall rules. Raises NetworkError.
+
+        `allow`: (host, TCP port) pairs on this machine that stay reachable: the group's proxies. Never take them
+        from what a user wrote.
+        """
         ...
 
     def open_relay(self, attempt: str, port: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import resource
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -143,7 +144,7 @@ class DockerRuntime:
             restart_policy={"Name": "no"},
             ipc_mode="private",
             init=True if self._has_init() else None,
-            ulimits=[Ulimit(name="nofile", soft=65536, hard=65536), Ulimit(name="core", soft=0, hard=0)],
+            ulimits=[Ulimit(name="nofile", soft=open_files(), hard=open_files()), Ulimit(name="core", soft=0, hard=0)],
             device_requests=requests_gpu or None,
         )
         created = self._call(
@@ -243,6 +244,12 @@ def _docker_init_there() -> bool:
         "/usr/local/bin/docker-init",
     )
     return any(os.access(path, os.X_OK) for path in paths)
+
+
+def open_files() -> int:
+    """Open files of a container: 65536, or this machine's hard limit where an engine may not raise it."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return 65536 if hard == resource.RLIM_INFINITY else min(65536, hard)
 
 
 def bridge_name(attempt: str) -> str:
