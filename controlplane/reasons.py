@@ -1,11 +1,16 @@
-"""Why an execution waits, or how it ended: one registry of codes with their sentences."""
+"""Why an execution waits, how far it is, or how it ended: one registry of codes with their sentences.
+
+`docs/reference/reasons.md` is generated from here by `tools/gen_reasons.py`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Blame = Literal["nobody", "user", "infrastructure", "capacity", "policy"]
+Blame = Literal["none", "user", "infrastructure", "capacity", "policy"]
+Stage = Literal["waiting", "running", "ended", "warning"]
+BLAMES: tuple[Blame, ...] = get_args(Blame)
 
 
 @dataclass(frozen=True)
@@ -13,9 +18,10 @@ class Reason:
     """`sentence` and `next_step` may name arguments in braces; a missing argument reads as "?"."""
 
     code: str
+    stage: Stage
     sentence: str
     next_step: str = ""
-    blame: Blame = "nobody"
+    blame: Blame = "none"
 
     @property
     def anchor(self) -> str:
@@ -28,93 +34,299 @@ class _Arguments(dict[str, Any]):
         return "?"
 
 
-_ALL = [
-    # Waiting
-    Reason("waiting_for_grant", "Accepted; waiting for the dispatcher.", "It takes a moment."),
-    Reason(
-        "no_worker",
-        "No machine has joined {environment}.",
-        "Start a worker of this environment, or choose another one (`vh environments`).",
-        "capacity",
-    ),
-    Reason(
-        "worker_silent",
-        "No machine of {environment} has been heard of lately.",
-        "Look at the worker's service and at its way to the queue; it goes on by itself when one is back.",
-        "infrastructure",
-    ),
-    Reason(
-        "all_busy",
-        "All {slots} slots of {environment} are busy; number {position} in the queue.",
-        "It starts when a running execution ends.",
-        "capacity",
-    ),
-    Reason(
-        "draining", "Every machine of {environment} is leaving.", "Wait for a new one, or choose another.", "capacity"
-    ),
-    Reason("group_disabled", "{environment} is switched off.", "Ask an administrator, or choose another.", "policy"),
-    Reason("granted", "Granted to {worker}; the machine prepares it.", ""),
-    Reason(
-        "queue_unreachable", "The workers' queue does not answer.", "Start Redis; nothing is lost.", "infrastructure"
-    ),
-    # Running
-    Reason("phase_code", "The code is fetched.", ""),
-    Reason("phase_image", "The image {image} is fetched.", ""),
-    Reason("phase_inputs", "The inputs are fetched.", ""),
-    Reason("phase_running", "The command runs.", ""),
-    Reason("phase_uploading", "The outputs are stored.", ""),
-    Reason("stopping", "Asked to stop by {by}.", "The process has a few seconds to end by itself."),
-    Reason("retrying", "Attempt {number} failed: {why} It is tried again.", "", "infrastructure"),
-    # Ended, by the user's code or wish
-    Reason("done", "The last command ended with code 0.", ""),
-    Reason("exit_code", "The last command ended with code {exit_code}.", "Look at the end of the log.", "user"),
-    Reason(
-        "oom_killed",
-        "The process used more memory than its limit and was killed.",
-        "Use smaller batches, or an environment with more memory.",
-        "user",
-    ),
-    Reason("stopped_by_user", "Stopped by {by}.", ""),
-    Reason("time_limit", "It ran longer than its time limit of {time_limit} s.", "Raise `time-limit`.", "policy"),
-    Reason(
-        "no_output_timeout",
-        "It printed nothing for {no_output_timeout} s.",
-        "Print progress, or raise `no-output-timeout`.",
-        "policy",
-    ),
-    Reason(
-        "image_not_found",
-        "The image can't be had: {detail}",
-        "Check the image's name and tag, and that this machine can reach its registry.",
-        "user",
-    ),
-    Reason("input_not_found", "An input can't be read: {detail}", "Check the input's address.", "user"),
-    Reason("input_checksum", "An input changed while it was read: {detail}", "Start it again.", "infrastructure"),
-    Reason("code_archive_bad", "The code archive can't be unpacked: {detail}", "Send the code again.", "user"),
-    Reason(
-        "mount_refused", "This machine does not allow the mount {detail}.", "Ask for it in its allow-list.", "policy"
-    ),
-    # Ended, by the infrastructure
-    Reason(
-        "disk_full", "The machine's disk is full: {detail}", "Free space, or use a machine with more.", "infrastructure"
-    ),
-    Reason("engine_gone", "The machine's container engine does not answer.", "Start it again.", "infrastructure"),
-    Reason("engine_error", "The container engine refused: {detail}", "Look at the engine's log.", "infrastructure"),
-    Reason("store_refused", "The store refused an output: {detail}", "Look at the store's space.", "infrastructure"),
-    Reason("worker_lost", "The machine {worker} was lost.", "", "infrastructure"),
-    Reason("worker_forgot", "The machine no longer knows this attempt.", "", "infrastructure"),
-    Reason("refused", "The machine refused the job: {detail}", "", "infrastructure"),
-    Reason("agent_error", "The agent failed: {detail}", "Look at the agent's log.", "infrastructure"),
-    Reason(
-        "attempts_exhausted",
-        "The infrastructure failed {number} times; the last time: {why}",
-        "Mend the cause, then start a copy.",
-        "infrastructure",
-    ),
-]
+def _waiting() -> list[Reason]:
+    return [
+        Reason("waiting_for_grant", "waiting", "Accepted; waiting for the dispatcher.", "It takes a moment."),
+        Reason(
+            "dispatcher_away",
+            "waiting",
+            "A machine is free, but nothing was granted for {seconds} s.",
+            "Look at the process `loops` and at its way to the database and the queue; nothing is lost.",
+            "infrastructure",
+        ),
+        Reason(
+            "no_worker_in_group",
+            "waiting",
+            "No machine has joined {environment}.",
+            "Start a worker of this environment, or choose another one (`vh environments`).",
+            "capacity",
+        ),
+        Reason(
+            "worker_silent",
+            "waiting",
+            "No machine of {environment} has been heard of for {seconds} s.",
+            "Look at the worker's service and at its way to the queue; it goes on by itself when one is back.",
+            "infrastructure",
+        ),
+        Reason(
+            "worker_draining",
+            "waiting",
+            "Every machine of {environment} is leaving.",
+            "Wait for a new one, or choose another environment.",
+            "capacity",
+        ),
+        Reason(
+            "all_busy",
+            "waiting",
+            "All {slots} slots of {environment} are busy; number {position} in the queue.",
+            "It starts when a running execution ends.",
+            "capacity",
+        ),
+        Reason(
+            "behind_others",
+            "waiting",
+            "Number {position} in the queue of {environment}.",
+            "It takes a moment.",
+            "capacity",
+        ),
+        Reason(
+            "group_disabled",
+            "waiting",
+            "{environment} is switched off.",
+            "Ask an administrator to switch it on, or choose another environment.",
+            "policy",
+        ),
+        Reason(
+            "group_gone",
+            "waiting",
+            "Its environment was removed.",
+            "Stop it and start a copy in another environment.",
+            "policy",
+        ),
+        Reason(
+            "quota",
+            "waiting",
+            "{running} executions of {owner} run already; the quota is {quota}.",
+            "It starts when one of them ends; an administrator can raise the quota.",
+            "policy",
+        ),
+        Reason(
+            "granted",
+            "waiting",
+            "Granted to {worker}; waiting until the machine has taken it.",
+            "It takes a few seconds; it is said again until the machine answers.",
+        ),
+        Reason(
+            "queue_unreachable",
+            "waiting",
+            "The workers' queue does not answer.",
+            "Start its Redis; nothing is lost.",
+            "infrastructure",
+        ),
+        Reason(
+            "retrying",
+            "waiting",
+            "Attempt {number} failed: {why} It is tried again.",
+            "Nothing is to be done; the log keeps every attempt.",
+            "infrastructure",
+        ),
+    ]
 
-REASONS: dict[str, Reason] = {reason.code: reason for reason in _ALL}
-UNKNOWN = Reason("unknown", "No reason was recorded.", "Look at the server's log.", "infrastructure")
+
+def _running() -> list[Reason]:
+    return [
+        Reason("phase_code", "running", "The code is fetched."),
+        Reason("phase_image", "running", "The image {image} is fetched."),
+        Reason("phase_inputs", "running", "The inputs are fetched."),
+        Reason("phase_running", "running", "The command runs."),
+        Reason("phase_uploading", "running", "The outputs are stored."),
+        Reason("worker_back", "running", "The machine {worker} was heard of again; the attempt goes on."),
+        Reason("stopping", "running", "{by} asked it to stop.", "The process has a few seconds to end by itself."),
+        Reason("superseded", "running", "A newer attempt was granted; this one is stopped."),
+        Reason(
+            "output_bad_name",
+            "warning",
+            "The output {detail} was left out: the store can't keep that name.",
+            "Rename it: no '..', no control characters or backslash, at most 255 bytes between two '/'.",
+            "user",
+        ),
+        Reason(
+            "log_gap",
+            "warning",
+            "Log lines {first} to {last} are missing.",
+            "The process that keeps the lines was ended, or the store lost them; the execution itself goes on.",
+            "infrastructure",
+        ),
+    ]
+
+
+def _ended_by_user() -> list[Reason]:
+    return [
+        Reason("done", "ended", "The last command ended with code 0."),
+        Reason(
+            "exit_code",
+            "ended",
+            "The last command ended with code {exit_code}.",
+            "The end of the log says why.",
+            "user",
+        ),
+        Reason(
+            "oom_killed",
+            "ended",
+            "The process used more memory than its limit and was killed.",
+            "Use smaller batches, or an environment with more memory.",
+            "user",
+        ),
+        Reason("stopped_by_user", "ended", "{by} stopped it."),
+        Reason(
+            "time_limit",
+            "ended",
+            "It ran longer than its time limit of {time_limit} s.",
+            "Raise `time-limit` of the step, or do less in one execution.",
+            "policy",
+        ),
+        Reason(
+            "no_output_timeout",
+            "ended",
+            "It printed nothing for {no_output_timeout} s.",
+            "Print progress now and then, or raise `no-output-timeout` of the step.",
+            "policy",
+        ),
+        Reason(
+            "image_not_found",
+            "ended",
+            "The image {image} can't be had: {detail}",
+            "Check the image's name and tag, and that this machine may read its registry.",
+            "user",
+        ),
+        Reason(
+            "input_not_found",
+            "ended",
+            "An input is not there: {detail}",
+            "Check the input's address; a purged output can't be read again.",
+            "user",
+        ),
+        Reason(
+            "code_archive_bad",
+            "ended",
+            "The code archive can't be unpacked: {detail}",
+            "Send the code again (`vh exec run --adhoc`).",
+            "user",
+        ),
+        Reason(
+            "mount_refused",
+            "ended",
+            "The machine does not allow a mount of this step: {detail}",
+            "Have the folder put on the machine's own allow-list, or remove the mount.",
+            "policy",
+        ),
+    ]
+
+
+def _ended_by_infrastructure() -> list[Reason]:
+    return [
+        Reason(
+            "image_pull_failed",
+            "ended",
+            "The image {image} could not be fetched: {detail}",
+            "Look at the machine's way to the registry.",
+            "infrastructure",
+        ),
+        Reason(
+            "input_checksum",
+            "ended",
+            "An input changed while it was read: {detail}",
+            "Write new data under a new address, then start a copy.",
+            "infrastructure",
+        ),
+        Reason(
+            "input_unreachable",
+            "ended",
+            "The server of an input does not answer: {detail}",
+            "Look at that server and at the machine's way to it.",
+            "infrastructure",
+        ),
+        Reason(
+            "disk_full",
+            "ended",
+            "The machine's disk is full: {detail}",
+            "Free space on the machine, or use an environment with a larger disk.",
+            "infrastructure",
+        ),
+        Reason(
+            "engine_gone",
+            "ended",
+            "The machine's container engine does not answer.",
+            "Start the engine on {worker}.",
+            "infrastructure",
+        ),
+        Reason(
+            "engine_error",
+            "ended",
+            "The container engine refused: {detail}",
+            "Look at the engine's log on {worker}.",
+            "infrastructure",
+        ),
+        Reason(
+            "store_refused",
+            "ended",
+            "The store did not take an output: {detail}",
+            "Look at the store's free space and its rights.",
+            "infrastructure",
+        ),
+        Reason(
+            "worker_lost",
+            "ended",
+            "The machine {worker} was lost.",
+            "Look whether it runs; its agent's log has the rest.",
+            "infrastructure",
+        ),
+        Reason(
+            "worker_left",
+            "ended",
+            "The machine {worker} left before it was done.",
+            "Let machines drain before they are switched off.",
+            "infrastructure",
+        ),
+        Reason(
+            "worker_forgot",
+            "ended",
+            "The machine {worker} no longer knows this attempt.",
+            "Its state folder was emptied while it ran; let it drain first.",
+            "infrastructure",
+        ),
+        Reason(
+            "unknown_attempt",
+            "ended",
+            "The machine {worker} never got this attempt.",
+            "Nothing is to be done, unless it happens again: then look at the agent's log.",
+            "infrastructure",
+        ),
+        Reason(
+            "refused_by_worker",
+            "ended",
+            "The machine {worker} refused the job: {detail}",
+            "Look at the agent's log.",
+            "infrastructure",
+        ),
+        Reason(
+            "agent_error",
+            "ended",
+            "The agent failed: {detail}",
+            "Look at the agent's log on {worker}.",
+            "infrastructure",
+        ),
+        Reason(
+            "job_impossible",
+            "ended",
+            "No job could be made of it: {detail}",
+            "Mend the cause, then start a copy.",
+            "infrastructure",
+        ),
+        Reason(
+            "attempts_exhausted",
+            "ended",
+            "The infrastructure failed {number} times; the last time: {why}",
+            "Mend the cause, then start a copy.",
+            "infrastructure",
+        ),
+    ]
+
+
+REASONS: dict[str, Reason] = {
+    reason.code: reason for reason in (*_waiting(), *_running(), *_ended_by_user(), *_ended_by_infrastructure())
+}
+UNKNOWN = Reason("unknown", "ended", "No reason was recorded.", "Look at the server's log.", "infrastructure")
 
 
 def sentence(code: str, arguments: dict[str, Any] | None = None) -> str:
@@ -127,3 +339,8 @@ def sentence(code: str, arguments: dict[str, Any] | None = None) -> str:
 def next_step(code: str, arguments: dict[str, Any] | None = None) -> str:
     """What the reader can do; empty where nothing is to be done."""
     return REASONS.get(code, UNKNOWN).next_step.format_map(_Arguments(arguments or {})) if code else ""
+
+
+def is_retried(code: str) -> bool:
+    """Whether a failure for this reason is worth another attempt: not when the user or a rule is the cause."""
+    return REASONS.get(code, UNKNOWN).blame not in ("user", "policy")

@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol
 
 
 class StoreError(RuntimeError):
-    """The store refused or failed. `code`: not_found | exists | denied | full | unavailable | bad_name."""
+    """The store refused or failed. `code`: not_found | exists | denied | full | unavailable | bad_name | bad_size."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
+import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 from urllib.parse import quote, urlencode
 
 from controlplane.clock import Clock
 from controlplane.data.stores.base import ObjectInfo, SignedUrl, StoreError
+from controlplane.data.stores.keys import check_key
 from controlplane.environments.models import Store
 from controlplane.security.signing import matches, sign
 
+__all__ = ["FolderStore", "check_key"]
+
 CHUNK = 1 << 20
-
-
-def check_key(key: str) -> str:
-    """The key itself, if every part of it is a plain name of at most 255 bytes. Raises StoreError `bad_name`."""
-    parts = key.split("/")
-    for part in parts:
-        if part in ("", ".", "..") or len(part.encode("utf-8", "surrogatepass")) > 255:
-            raise StoreError("bad_name", f"bad object name {key[:100]!r}")
-        if any(ord(char) < 32 or char in "\\\x7f" or 0xD800 <= ord(char) <= 0xDFFF for char in part):
-            raise StoreError("bad_name", f"bad object name {key[:100]!r}")
-    if len(key) > 900:
-        raise StoreError("bad_name", "object name above 900 characters")
-    return key
+# Half-written objects stand here; no key may begin with it.
+INCOMING = ".incoming"
+LEFTOVER_SECONDS = 86_400
 
 
 class FolderStore:
@@ -48,7 +44,9 @@ class FolderStore:
         """The store that a row describes. Raises StoreError for another kind."""
         if row.kind != "folder":
             raise StoreError("unavailable", f"stores of kind {row.kind} come in a later version")
-        return cls(row.id, Path(row.config["path"]), base_url, key, ttl, clock)
+        store = cls(row.id, Path(row.config["path"]), base_url, key, ttl, clock)
+        store.remove_leftovers()
+        return store
 
     def sign_get(self, key: str, *, filename: str = "", download: bool = True) -> SignedUrl:
         """See ObjectStore."""
@@ -60,12 +58,16 @@ class FolderStore:
         return SignedUrl("PUT", signed.url, signed.expires, {"If-None-Match": "*"})
 
     def check(self, method: str, key: str, query: dict[str, str]) -> str:
-        """Empty when the query signs this method and key now, else why not: `forged`, `expired`."""
-        expires = query.get("expires", "")
-        extra = {name: query[name] for name in ("name", "size") if name in query}
-        if not matches(self._key, self._text(method, key, expires, extra), query.get("sig", "")):
+        """Empty when the query signs this method and key now, else why not: forged, wrong_method, expired.
+
+        HEAD is allowed by either signature: it says only whether the object is there, to one who may read or write it.
+        """
+        values = {name: value for name, value in query.items() if name != "sig"}
+        if not matches(self._key, self._text(key, values), query.get("sig", "")):
             return "forged"
-        return "expired" if int(expires) < self._clock().timestamp() else ""
+        if method not in (values["method"], "HEAD"):
+            return "wrong_method"
+        return "expired" if int(values["expires"]) < self._clock().timestamp() else ""
 
     def uri(self, key: str) -> str:
         """See ObjectStore."""
@@ -73,70 +75,114 @@ class FolderStore:
 
     def put_file(self, key: str, source: Path) -> ObjectInfo:
         """See ObjectStore."""
-        with source.open("rb") as reader:
-            return self.put_stream(key, reader, source.stat().st_size)
+        try:
+            with source.open("rb") as reader:
+                return self.put_stream(key, reader, source.stat().st_size)
+        except OSError as error:
+            raise StoreError("unavailable", f"{source.name} can't be read: {error.strerror}") from error
 
     def put_stream(self, key: str, reader: BinaryIO, size: int) -> ObjectInfo:
-        """Store exactly `size` bytes of `reader`. Raises StoreError `exists`, `full`, `unavailable`."""
+        """Store exactly `size` bytes of `reader`; equal bytes that are there already are well.
+
+        Raises StoreError `exists` (other bytes are there), `bad_size`, `full`, `unavailable`.
+        """
         target = self._path(key)
-        temporary = target.parent / f".{os.getpid()}-{os.urandom(6).hex()}.part"
+        temporary = self._root / INCOMING / os.urandom(12).hex()
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary.parent.mkdir(parents=True, exist_ok=True)
             digest = self._write(temporary, reader, size)
+            self._make_folder(target.parent, key)
             try:
+                # A link fails where a rename would replace: an object is never overwritten.
                 os.link(temporary, target)
             except FileExistsError:
-                if self._digest(target) != digest:
+                if not target.is_file() or self._digest(target) != digest:
                     raise StoreError("exists", f"{key} exists with other bytes") from None
             self._sync_folder(target.parent)
         except OSError as error:
-            code = "full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "unavailable"
-            raise StoreError(code, f"the folder store failed: {error.strerror}") from error
+            raise self._failed(error) from error
         finally:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
         return self.stat(key)
 
     def open(self, key: str, start: int = 0, length: int | None = None) -> BinaryIO:
-        """See ObjectStore. `length` is left to the caller: the reader ends at the file's end."""
+        """See ObjectStore."""
+        self.stat(key)
         try:
             reader = self._path(key).open("rb")
         except FileNotFoundError:
             raise StoreError("not_found", f"no object {key[:100]!r}") from None
+        except OSError as error:
+            raise self._failed(error) from error
         reader.seek(start)
-        return reader
+        return reader if length is None else cast(BinaryIO, io.BufferedReader(_Part(reader, length)))
 
     def stat(self, key: str) -> ObjectInfo:
         """See ObjectStore."""
         try:
-            found = self._path(key).stat()
+            found = self._path(key).lstat()
         except (FileNotFoundError, NotADirectoryError):
             raise StoreError("not_found", f"no object {key[:100]!r}") from None
+        except OSError as error:
+            raise self._failed(error) from error
+        if not stat.S_ISREG(found.st_mode):
+            raise StoreError("not_found", f"no object {key[:100]!r}")
         modified = datetime.fromtimestamp(found.st_mtime, UTC)
         return ObjectInfo(key, found.st_size, f"{found.st_mtime_ns:x}-{found.st_size:x}", modified)
 
     def delete(self, key: str) -> None:
         """See ObjectStore."""
-        self._path(key).unlink(missing_ok=True)
+        try:
+            self._path(key).unlink()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return
+        except OSError as error:
+            raise self._failed(error) from error
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """See ObjectStore."""
-        for path in sorted(self._root.rglob("*")):
-            key = path.relative_to(self._root).as_posix()
-            if path.is_file() and not path.name.startswith(".") and key.startswith(prefix):
-                yield self.stat(key)
+        found: list[str] = []
+        for folder, folders, files in os.walk(self._root):
+            if Path(folder) == self._root and INCOMING in folders:
+                folders.remove(INCOMING)
+            base = Path(folder).relative_to(self._root)
+            found.extend((base / name).as_posix() for name in files)
+        for key in sorted(found):
+            if key.startswith(prefix):
+                with suppress(StoreError):
+                    yield self.stat(key)
+
+    def remove_leftovers(self) -> None:
+        """Delete what writers left half-written when they were killed, a day ago or longer."""
+        before = self._clock().timestamp() - LEFTOVER_SECONDS
+        with suppress(OSError):
+            for path in (self._root / INCOMING).iterdir():
+                if path.lstat().st_mtime < before:
+                    path.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
-        return self._root / check_key(key)
+        if check_key(key).partition("/")[0] == INCOMING:
+            raise StoreError("bad_name", f"{INCOMING} is reserved")
+        return self._root / key
 
     def _sign(self, method: str, key: str, extra: dict[str, str]) -> SignedUrl:
+        self._path(key)
         expires = self._clock() + timedelta(seconds=self._ttl)
-        text = str(int(expires.timestamp()))
-        signature = sign(self._key, self._text(method, check_key(key), text, extra))
-        query = urlencode({"expires": text, **extra, "sig": signature})
+        values = {"method": method, "expires": str(int(expires.timestamp())), **extra}
+        query = urlencode({**values, "sig": sign(self._key, self._text(key, values))})
         return SignedUrl(method, f"{self._base}/store/{self._id}/{quote(key)}?{query}", expires)
 
-    def _text(self, method: str, key: str, expires: str, extra: dict[str, str]) -> str:
-        return "\n".join([method, self._id, key, expires, *(f"{name}={extra[name]}" for name in sorted(extra))])
+    def _text(self, key: str, values: dict[str, str]) -> str:
+        """What is signed: unambiguous, since every value is quoted."""
+        return f"{self._id}/{quote(key)}?{urlencode(sorted(values.items()))}"
+
+    @staticmethod
+    def _make_folder(folder: Path, key: str) -> None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise StoreError("exists", f"a part of {key} is an object itself") from None
 
     @staticmethod
     def _write(path: Path, reader: BinaryIO, size: int) -> str:
@@ -149,8 +195,16 @@ class FolderStore:
             writer.flush()
             os.fsync(writer.fileno())
         if left or reader.read(1):
-            raise StoreError("unavailable", f"{size} bytes were announced, another number came")
+            raise StoreError("bad_size", f"{size} bytes were announced, {'fewer' if left else 'more'} came")
         return digest.hexdigest()
+
+    @staticmethod
+    def _failed(error: OSError) -> StoreError:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StoreError("full", "the disk of the folder store is full")
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return StoreError("denied", f"the folder store may not do this: {error.strerror}")
+        return StoreError("unavailable", f"the folder store failed: {error.strerror}")
 
     @staticmethod
     def _digest(path: Path) -> str:
@@ -164,3 +218,24 @@ class FolderStore:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+class _Part(io.RawIOBase):
+    """The next `length` bytes of a file."""
+
+    def __init__(self, reader: BinaryIO, length: int) -> None:
+        self._reader = reader
+        self._left = length
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self._reader.read(min(len(buffer), self._left))
+        buffer[: len(data)] = data
+        self._left -= len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._reader.close()
+        super().close()

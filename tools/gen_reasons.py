@@ -1,0 +1,63 @@
+"""Writes docs/reference/reasons.md from the registry; with `--check` only says whether it is up to date."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from controlplane.reasons import REASONS, Reason, Stage
+
+TARGET = Path(__file__).resolve().parents[1] / "docs" / "reference" / "reasons.md"
+STAGES: dict[Stage, str] = {
+    "waiting": "While it waits",
+    "running": "While it runs",
+    "ended": "How it ended",
+    "warning": "Warnings",
+}
+BLAMED = {
+    "none": "nobody",
+    "user": "the execution itself",
+    "infrastructure": "the infrastructure",
+    "capacity": "capacity",
+    "policy": "a rule or limit",
+}
+
+
+def render() -> str:
+    """The page."""
+    parts = [
+        "# Reasons",
+        "Every execution that waits, and every one that ended, has one reason: a code for programs (`reason` in the "
+        "API), a sentence and a next step for people. What the infrastructure causes is tried again up to "
+        "`REMORA_MAX_ATTEMPTS` times; what the execution itself or a rule causes is not.",
+        "This page is generated from `controlplane/reasons.py`.",
+    ]
+    for stage, title in STAGES.items():
+        parts.append(f"## {title}")
+        parts.extend(_entry(reason) for reason in REASONS.values() if reason.stage == stage)
+    return "\n\n".join(parts) + "\n"
+
+
+def _entry(reason: Reason) -> str:
+    anchor = reason.anchor.partition("#")[2]
+    lines = [f'### <a id="{anchor}"></a>`{reason.code}`', reason.sentence]
+    if reason.next_step:
+        lines.append(f"What to do: {reason.next_step}")
+    lines.append(f"Cause: {BLAMED[reason.blame]}.")
+    return "\n\n".join(lines)
+
+
+def main() -> int:
+    """0 when the page is as it should be."""
+    text = render()
+    if "--check" not in sys.argv[1:]:
+        TARGET.write_text(text)
+        return 0
+    if TARGET.exists() and TARGET.read_text() == text:
+        return 0
+    sys.stderr.write("docs/reference/reasons.md is not up to date: run tools/gen_reasons.py\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
