@@ -83,6 +83,17 @@ class Settings(BaseSettings):
     login_attempts_per_minute: int = Field(10, description="Wrong passwords per account and address in a minute.")
     metadata_points_per_second: int = Field(50, description="Raw metadata points kept a second; beyond that sampled.")
 
+    # The embedded form: everything on one machine
+    embedded_slots: int = Field(2, description="Executions that this machine runs at once.", ge=1)
+    embedded_redis_bytes: int = Field(1_000_000_000, description="Memory of the embedded Redis.")
+    start_timeout: float = Field(60.0, description="`remora server up` gives up after this.", gt=0)
+    sample_timeout: float = Field(300.0, description="Longest run of each step of the sample project.", gt=0)
+    drain_timeout: float = Field(20.0, description="A process that is asked to end is killed after this.", gt=0)
+    restart_pause: float = Field(0.5, description="Pause before a crashed process starts again; it doubles.", gt=0)
+    longest_restart_pause: float = Field(30.0, description="Longest pause between two starts.", gt=0)
+    log_file_bytes: int = Field(10_000_000, description="A process's log file is rotated at this size.", gt=0)
+    log_files: int = Field(3, description="Rotated log files kept of each process.", ge=1)
+
     @classmethod
     def settings_customise_sources(
         cls,

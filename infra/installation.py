@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 DOCUMENT_VERSION = 1
 Flavour = Literal["saas", "private_worker", "on_prem", "self_hosted"]
-Provider = Literal["aws", "gcp", "azure", "openstack", "ssh", "local"]
+Provider = Literal["aws", "gcp", "azure", "openstack", "ssh", "embedded"]
 
 
 class _Part(BaseModel):

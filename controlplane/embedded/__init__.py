@@ -1,1 +1,1 @@
-"""embedded"""
+"""Everything on one machine: state folder, Redis, supervisor, first run."""

@@ -1,0 +1,120 @@
+"""Take an installation document in: an installation with its stores, worker groups and a signing key."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pydantic
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from controlplane.clock import Clock
+from controlplane.db.ids import uuid7
+from controlplane.dispatch.keys import make_key
+from controlplane.environments.models import GroupAccess, Installation, InstallationKey, Store, WorkerGroup
+from controlplane.errors import ValidationError
+from controlplane.security.vault import Vault
+from infra.installation import GroupSpec, InstallationDocument, StoreSpec
+
+MIN_SECRET = 16
+
+
+def parse_document(text: str | bytes) -> InstallationDocument:
+    """The document. Raises ValidationError that names each wrong field."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ValidationError({"document": f"JSON is expected: {error}"}) from error
+    try:
+        return InstallationDocument.model_validate(data)
+    except pydantic.ValidationError as error:
+        fields = {".".join(str(part) for part in one["loc"]) or "document": one["msg"] for one in error.errors()}
+        raise ValidationError(fields) from error
+
+
+def resolve_reference(reference: str, field: str) -> str:
+    """The secret that `env:NAME` or `file:PATH` names. Raises ValidationError for `field`."""
+    kind, _, place = reference.partition(":")
+    value = ""
+    if kind == "env":
+        value = os.environ.get(place, "")
+    elif kind == "file":
+        path = Path(place)
+        value = path.read_text().strip() if path.is_file() else ""
+    else:
+        raise ValidationError({field: f"References of kind {kind!r} can't be read here; use env:NAME or file:PATH."})
+    if len(value) < MIN_SECRET:
+        raise ValidationError({field: f"{reference} holds no secret of at least {MIN_SECRET} characters."})
+    return value
+
+
+class Importer:
+    """Writes documents into the database; the same document again changes nothing."""
+
+    def __init__(self, vault: Vault, clock: Clock) -> None:
+        self._vault = vault
+        self._clock = clock
+
+    def run(self, session: Session, document: InstallationDocument, organization_id: str | None = None) -> Installation:
+        """The installation of this name, made or brought up to the document.
+
+        Without an organisation it is the operator's, and its new groups are offered to everybody. Groups that the
+        document no longer names are disabled, never removed: executions refer to them. Raises ValidationError.
+        """
+        installation = session.scalar(select(Installation).where(Installation.name == document.name))
+        if installation is None:
+            installation = Installation(id=uuid7(), name=document.name, created_at=self._clock())
+            installation.organization_id = organization_id
+            session.add(installation)
+        installation.flavour, installation.provider = document.flavour, document.provider
+        installation.document = document.model_dump(mode="json")
+        installation.queue_url = document.queue.url
+        session.flush()
+        self._keys(session, installation)
+        for spec in document.stores:
+            self._store(session, installation, spec)
+        for number, spec in enumerate(document.groups):
+            self._group(session, installation, spec, f"groups.{number}.join_secret")
+        self._disable_others(session, installation, {spec.slug for spec in document.groups})
+        return installation
+
+    def _keys(self, session: Session, installation: Installation) -> None:
+        query = select(InstallationKey.id).where(InstallationKey.installation_id == installation.id)
+        if session.scalar(query.where(InstallationKey.retired_at.is_(None)).limit(1)) is None:
+            make_key(session, self._vault, self._clock, installation.id)
+
+    def _store(self, session: Session, installation: Installation, spec: StoreSpec) -> None:
+        query = select(Store).where(Store.installation_id == installation.id, Store.purpose == spec.purpose)
+        row = session.scalar(query.where(Store.name == spec.name))
+        if row is None:
+            row = Store(installation_id=installation.id, name=spec.name, purpose=spec.purpose, created_at=self._clock())
+            session.add(row)
+        place = "path" if spec.kind == "folder" else "location"
+        row.kind, row.config = spec.kind, {**spec.options, place: spec.location}
+        session.flush()
+
+    def _group(self, session: Session, installation: Installation, spec: GroupSpec, field: str) -> None:
+        secret = resolve_reference(spec.join_secret, field)
+        query = select(WorkerGroup).where(WorkerGroup.installation_id == installation.id)
+        row = session.scalar(query.where(WorkerGroup.slug == spec.slug))
+        is_new = row is None
+        if row is None:
+            row = WorkerGroup(id=uuid7(), installation_id=installation.id, slug=spec.slug, created_at=self._clock())
+            session.add(row)
+        for name in ("name", "description", "region", "instance_type", "gpu_spec", "price", "currency", "settings"):
+            setattr(row, name, getattr(spec, name))
+        row.scale_min, row.scale_max, row.enabled = spec.scale_min, spec.scale_max, True
+        context = f"join-secret:{row.id}"
+        if not row.join_secret or self._vault.decrypt(row.join_secret, context) != secret:
+            row.join_secret = self._vault.encrypt(secret, context)
+        session.flush()
+        if is_new and installation.organization_id is None:
+            session.add(GroupAccess(group_id=row.id, organization_id=None))
+
+    @staticmethod
+    def _disable_others(session: Session, installation: Installation, slugs: set[str]) -> None:
+        for row in session.scalars(select(WorkerGroup).where(WorkerGroup.installation_id == installation.id)):
+            if row.slug not in slugs:
+                row.enabled = False
