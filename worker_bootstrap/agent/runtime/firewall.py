@@ -80,6 +80,12 @@ def jumps(fence: Fence) -> list[tuple[str, list[str]]]:
     ]
 
 
+def rules_naming(bridge: str, listing: str) -> list[list[str]]:
+    """Words after `-A` of the rules in an `iptables -S` listing that name the bridge. Pure."""
+    rules = [line.split() for line in listing.splitlines() if line.startswith("-A ")]
+    return [words[1:] for words in rules if bridge in words]
+
+
 def nameservers(text: str) -> list[str]:
     """IPv4 addresses of a resolv.conf, loopback left out. Pure."""
     words = [line.split() for line in text.splitlines() if line.startswith("nameserver")]
@@ -147,17 +153,18 @@ class Firewall:
             if not self._stands(fence):
                 self.put(fence)
 
-    def remove(self, fence: Fence) -> None:
-        """Take the rules of a bridge away; nothing happens if there are none."""
+    def remove(self, bridge: str) -> None:
+        """Take the rules of a bridge away, also those that a former agent made; nothing happens if there are none."""
         with self._lock:
-            self._fences.pop(fence.bridge, None)
-            for chain, rule in jumps(fence):
-                _run(["iptables", "-w", "-D", chain, *rule])
-            for chain in (input_chain(fence.bridge), forward_chain(fence.bridge)):
+            self._fences.pop(bridge, None)
+            for chain in (INPUT_CHAIN, FORWARD_CHAIN):
+                for rule in rules_naming(bridge, _run(["iptables", "-w", "-S", chain]).stdout):
+                    _run(["iptables", "-w", "-D", *rule])
+            for chain in (input_chain(bridge), forward_chain(bridge)):
                 _run(["iptables", "-w", "-F", chain])
                 _run(["iptables", "-w", "-X", chain])
             for parent in ("INPUT", "FORWARD") if self._ipv6 else ():
-                _run(["ip6tables", "-w", "-D", parent, "-i", fence.bridge, "-j", "DROP"])
+                _run(["ip6tables", "-w", "-D", parent, "-i", bridge, "-j", "DROP"])
 
     def _stands(self, fence: Fence) -> bool:
         parents = [("INPUT", ["-j", INPUT_CHAIN]), (_forward_parent(), ["-j", FORWARD_CHAIN])]
