@@ -41,6 +41,24 @@ class RedisAccess:
         return self.url.replace("redis://", f"redis://{user}:{password}@", 1)
 
 
+def master_acl(hashed: str) -> list[str]:
+    """Rules of the master: the wire's keys, and making the users of workers."""
+    return [
+        "reset", "on", f"#{hashed}", "resetchannels", "-@all", "+@stream", "+@connection", "-client|kill",
+        "+del", "+unlink", "+expire", "+exists", "+multi", "+exec", "+info",
+        "+acl|setuser", "+acl|deluser", "+acl|users", "+acl|getuser", "+acl|whoami",
+        f"~{names.JOIN_STREAM}", "~joined:*", "~in:*", "~out:*", "~tail:*",
+    ]  # fmt: skip
+
+
+def chores_acl(hashed: str) -> list[str]:
+    """Rules of the chores and the cache: their own keys. RQ sends scripts, and reads the server's version."""
+    return [
+        "reset", "on", f"#{hashed}", "resetchannels", "&rq:*", "+@all", "-@admin", "-@dangerous",
+        "+info", "+client|list", "~rq:*", "~cache:*",
+    ]  # fmt: skip
+
+
 def password_file(keys: Path, user: str) -> Path:
     """Where a user's password is kept."""
     return keys / f"redis-{user}.secret"
@@ -55,8 +73,8 @@ def prepare_redis(folder: Path, keys: Path, memory: int) -> RedisAccess:
     )
     users = [
         "user default reset off",
-        f"user {names.MASTER_USER} reset on #{password_hash(master)} ~* &* +@all",
-        f"user {CHORES_USER} reset on #{password_hash(chores)} ~rq:* &rq:* +@all -@admin -@dangerous +info +client",
+        f"user {names.MASTER_USER} {' '.join(master_acl(password_hash(master)))}",
+        f"user {CHORES_USER} {' '.join(chores_acl(password_hash(chores)))}",
         f"user {names.JOIN_USER} {' '.join(names.join_acl(password_hash(join)))}",
     ]
     write_private(folder / "users.acl", "\n".join(users) + "\n")

@@ -1,4 +1,8 @@
-"""Processes under one parent: started in order, started again with growing pauses, ended together."""
+"""Processes under one parent: started in order, started again with growing pauses, ended together.
+
+They outlive a supervisor that is killed: the next one ends what it finds and starts afresh. Executions are untouched
+by that; their containers belong to the engine, and the agent finds them again.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +12,22 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import structlog
+
+from controlplane.embedded import pids
 from controlplane.embedded.files import write_private
 from controlplane.embedded.logfiles import rotate
-from controlplane.embedded.pids import remove_pid, write_pid
 
+log = structlog.get_logger()
 SUPERVISOR_PID = "supervisor.pid"
 STATUS = "processes.json"
 STABLE_AFTER = 30.0
 TICK = 0.1
+ROTATE_EVERY = 10.0
 
 
 @dataclass(frozen=True)
@@ -54,105 +62,140 @@ class ProcessState:
     last_exit: int | None = None
 
 
+def pause_after(failures: int, timing: Timing) -> float:
+    """Seconds before the next start after so many failures in a row, one or more. Pure."""
+    return min(timing.longest_pause, timing.first_pause * 2.0 ** min(failures - 1, 30))
+
+
+class Child:
+    """One supervised process."""
+
+    def __init__(self, spec: ProcessSpec, run_dir: Path, log_dir: Path, timing: Timing) -> None:
+        self.spec = spec
+        self.state = ProcessState(spec.name)
+        self.log_file = log_dir / f"{spec.name}.log"
+        self._pid_file = run_dir / f"{spec.name}.pid"
+        self._timing = timing
+        self._process: subprocess.Popen[bytes] | None = None
+        self._failures = 0
+        self._next_start = 0.0
+        self._was_ready = False
+
+    def end_leftover(self) -> None:
+        """End what an earlier supervisor left behind."""
+        if pids.end(self._pid_file, self._timing.grace):
+            log.info("ended_leftover", process=self.spec.name)
+
+    def tend(self) -> None:
+        """Notice its end; start it when it is time."""
+        now = time.monotonic()
+        if self._process is not None:
+            code = self._process.poll()
+            if code is None:
+                return
+            self._note_end(code, now)
+        if now >= self._next_start:
+            self._start(now)
+
+    def lets_others_start(self) -> bool:
+        """Whether it was ready once: a process that dies later holds up nobody."""
+        if not self._was_ready and self.state.state == "runs":
+            self._was_ready = self.spec.ready is None or self.spec.ready()
+        return self._was_ready
+
+    def stop(self) -> None:
+        """End it: SIGTERM, after the grace SIGKILL."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.terminate()
+        try:
+            process.wait(self._timing.grace)
+        except subprocess.TimeoutExpired:
+            log.warning("killed", process=self.spec.name)
+            process.kill()
+            process.wait()
+        pids.remove_pid(self._pid_file)
+
+    def _start(self, now: float) -> None:
+        try:
+            with self.log_file.open("ab") as output:
+                # Of its own session: Ctrl-C in a terminal reaches the supervisor alone, which ends them in order.
+                self._process = subprocess.Popen(
+                    self.spec.command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            log.error("cannot_start", process=self.spec.name, why=str(error))
+            self._note_end(127, now)
+            return
+        pids.write_pid(self._pid_file, self._process.pid)
+        self.state.state, self.state.pid, self.state.since = "runs", self._process.pid, time.time()
+        log.info("started", process=self.spec.name, pid=self._process.pid)
+
+    def _note_end(self, code: int, now: float) -> None:
+        stood = self.state.pid and time.time() - self.state.since > STABLE_AFTER
+        self._process = None
+        self._failures = 1 if stood else self._failures + 1
+        self._next_start = now + pause_after(self._failures, self._timing)
+        self.state.state, self.state.pid, self.state.last_exit = "pauses", 0, code
+        self.state.restarts += 1
+        pids.remove_pid(self._pid_file)
+        log.warning("ended", process=self.spec.name, code=code)
+
+
 class Supervisor:
     """Keeps its processes running until it is told to end."""
 
-    def __init__(self, specs: list[ProcessSpec], run_dir: Path, log_dir: Path, timing: Timing) -> None:
-        self._specs = specs
+    def __init__(self, specs: Sequence[ProcessSpec], run_dir: Path, log_dir: Path, timing: Timing) -> None:
+        self._children = [Child(spec, run_dir, log_dir, timing) for spec in specs]
         self._run_dir = run_dir
         self._log_dir = log_dir
         self._timing = timing
-        self._states = {spec.name: ProcessState(spec.name) for spec in specs}
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._next_start: dict[str, float] = {}
-        self._failures: dict[str, int] = {}
-        self._ready: set[str] = set()
-        self._rotated = 0.0
+        self._status = ""
+        self._next_rotation = 0.0
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop` is set; then every process is ended, the last started first."""
-        write_pid(self._run_dir / SUPERVISOR_PID, os.getpid())
+        pid_file = self._run_dir / SUPERVISOR_PID
+        pids.write_pid(pid_file, os.getpid())
         try:
+            for child in reversed(self._children):
+                child.end_leftover()
             while not stop.is_set():
                 self._pass()
                 stop.wait(TICK)
         finally:
-            self._end()
-            remove_pid(self._run_dir / SUPERVISOR_PID)
+            for child in reversed(self._children):
+                child.stop()
+            (self._run_dir / STATUS).unlink(missing_ok=True)
+            pids.remove_pid(pid_file)
 
     def _pass(self) -> None:
-        before = [asdict(state) for state in self._states.values()]
-        for spec in self._specs:
-            self._tend(spec)
-            if spec.name not in self._ready and not self._is_ready(spec):
+        for child in self._children:
+            child.tend()
+            if not child.lets_others_start():
                 break
-        if [asdict(state) for state in self._states.values()] != before:
-            self._write_status()
-        if time.monotonic() - self._rotated > 10:
-            self._rotated = time.monotonic()
-            for spec in self._specs:
-                rotate(self._log(spec.name), self._timing.log_bytes, self._timing.log_files)
+        text = json.dumps([asdict(child.state) for child in self._children])
+        if text != self._status:
+            write_private(self._run_dir / STATUS, text)
+            self._status = text
+        if time.monotonic() >= self._next_rotation:
+            self._next_rotation = time.monotonic() + ROTATE_EVERY
+            self._rotate()
 
-    def _is_ready(self, spec: ProcessSpec) -> bool:
-        """Asked until it is true once: a process that dies later does not hold up the others."""
-        if self._states[spec.name].state != "runs" or (spec.ready is not None and not spec.ready()):
-            return False
-        self._ready.add(spec.name)
-        return True
-
-    def _tend(self, spec: ProcessSpec) -> None:
-        state, process = self._states[spec.name], self._processes.get(spec.name)
-        now = time.monotonic()
-        if process is not None and process.poll() is None:
-            if time.time() - state.since > STABLE_AFTER:
-                self._failures[spec.name] = 0
-            return
-        if process is not None:
-            self._note_end(spec, state, process, now)
-        if now >= self._next_start.get(spec.name, 0.0):
-            self._start(spec, state)
-
-    def _note_end(self, spec: ProcessSpec, state: ProcessState, process: subprocess.Popen[bytes], now: float) -> None:
-        failures = self._failures.get(spec.name, 0)
-        pause = min(self._timing.longest_pause, self._timing.first_pause * 2**failures)
-        self._next_start[spec.name], self._failures[spec.name] = now + pause, failures + 1
-        state.state, state.pid, state.last_exit = "pauses", 0, process.returncode
-        state.restarts += 1
-        del self._processes[spec.name]
-        remove_pid(self._run_dir / f"{spec.name}.pid")
-
-    def _start(self, spec: ProcessSpec, state: ProcessState) -> None:
-        with self._log(spec.name).open("ab") as log:
-            process = subprocess.Popen(
-                spec.command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        self._processes[spec.name] = process
-        write_pid(self._run_dir / f"{spec.name}.pid", process.pid)
-        state.state, state.pid, state.since = "runs", process.pid, time.time()
-
-    def _end(self) -> None:
-        for spec in reversed(self._specs):
-            process = self._processes.pop(spec.name, None)
-            if process is None:
-                continue
-            process.terminate()
-            try:
-                process.wait(self._timing.grace)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            remove_pid(self._run_dir / f"{spec.name}.pid")
-        (self._run_dir / STATUS).unlink(missing_ok=True)
-
-    def _write_status(self) -> None:
-        write_private(self._run_dir / STATUS, json.dumps([asdict(state) for state in self._states.values()]))
-
-    def _log(self, name: str) -> Path:
-        return self._log_dir / f"{name}.log"
+    def _rotate(self) -> None:
+        for path in (*(child.log_file for child in self._children), self._log_dir / "supervisor.log"):
+            rotate(path, self._timing.log_bytes, self._timing.log_files)
 
 
 def read_status(run_dir: Path) -> list[ProcessState]:
-    """What the supervisor wrote last; empty without one."""
+    """What the supervisor wrote last; empty without a living one."""
+    if pids.read_pid(run_dir / SUPERVISOR_PID) is None:
+        return []
     try:
         return [ProcessState(**entry) for entry in json.loads((run_dir / STATUS).read_text())]
     except (OSError, ValueError):
@@ -160,8 +203,9 @@ def read_status(run_dir: Path) -> list[ProcessState]:
 
 
 def stop_on_signals() -> threading.Event:
-    """Set at SIGTERM or SIGINT."""
+    """Set at SIGTERM or SIGINT; SIGHUP (a closed terminal) is ignored."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return stop
