@@ -1,3 +1,3 @@
 """What every test may use."""
 
-pytest_plugins = ["fixtures.database", "fixtures.web"]
+pytest_plugins = ["plugin.not_run", "fixtures.database", "fixtures.stack", "fixtures.web", "fixtures.executions"]

@@ -27,8 +27,8 @@ class Network:
 
     def forward(self, seen):
         """(activations of the hidden layer, probability)."""
-        hidden = [math.tanh(sum(w * s for w, s in zip(row, seen))) for row in self.first]
-        total = sum(w * h for w, h in zip(self.second, hidden)) + self.second[-1]
+        hidden = [math.tanh(sum(w * s for w, s in zip(row, seen, strict=True))) for row in self.first]
+        total = sum(w * h for w, h in zip(self.second, hidden, strict=False)) + self.second[-1]
         return hidden, sigmoid(total)
 
     def learn(self, batch, rate):
@@ -46,7 +46,7 @@ class Network:
                 for place, feature in enumerate(seen):
                     row[place] += back * feature
             last[-1] += error
-        for row, step in zip(self.first, steps):
+        for row, step in zip(self.first, steps, strict=True):
             for place, value in enumerate(step):
                 row[place] -= rate * value
         for index, value in enumerate(last):

@@ -3,6 +3,7 @@
 import csv
 import math
 import random
+from pathlib import Path
 
 HEADER = ["x", "y", "label"]
 
@@ -24,7 +25,7 @@ def draw(points, noise, seed):
 
 def write(path, rows):
     """The rows as a CSV file with a header."""
-    with open(path, "w", newline="") as target:
+    with Path(path).open("w", newline="") as target:
         writer = csv.writer(target)
         writer.writerow(HEADER)
         writer.writerows((f"{x:.6f}", f"{y:.6f}", label) for x, y, label in rows)
@@ -32,7 +33,7 @@ def write(path, rows):
 
 def read(path):
     """Rows of a file that `write` made. Raises ValueError for another header."""
-    with open(path, newline="") as source:
+    with Path(path).open(newline="") as source:
         reader = csv.reader(source)
         if next(reader, None) != HEADER:
             raise ValueError(f"{path}: the header {','.join(HEADER)} is expected")

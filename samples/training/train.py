@@ -1,10 +1,10 @@
 """Second step: train on the points, print a JSON line of metadata per epoch, save the model."""
 
 import argparse
-import glob
 import json
 import os
 import random
+from pathlib import Path
 
 import spirals
 from network import Network
@@ -12,7 +12,7 @@ from network import Network
 
 def load():
     """The points of input `data`; without it those that step prepare would draw."""
-    found = sorted(glob.glob(os.path.join(os.environ.get("VH_INPUTS_DIR", "inputs"), "data", "*.csv")))
+    found = sorted(Path(os.environ.get("VH_INPUTS_DIR", "inputs"), "data").glob("*.csv"))
     if not found:
         print("no input: drawing the points here")
         return spirals.draw(points=400, noise=0.08, seed=7)
@@ -21,6 +21,7 @@ def load():
 
 
 def main():
+    """Read the parameters, train, save model.json."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--learning_rate", type=float, default=0.05)
@@ -51,9 +52,8 @@ def main():
         }
         print(json.dumps(line), flush=True)
 
-    path = os.path.join(os.environ.get("VH_OUTPUTS_DIR", "."), "model.json")
-    with open(path, "w") as target:
-        json.dump({"first": network.first, "second": network.second, "accuracy": validation_accuracy}, target)
+    model = {"first": network.first, "second": network.second, "accuracy": validation_accuracy}
+    Path(os.environ.get("VH_OUTPUTS_DIR", "."), "model.json").write_text(json.dumps(model))
     print("saved model.json")
 
 

@@ -1,0 +1,81 @@
+"""Real parts that tests may need. A probe returns why the part is missing, or an empty text."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+IMAGE = "python:3.11-slim"
+ADMINISTRATOR_PATHS = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+
+
+def _program(name: str, package: str = "") -> str:
+    if shutil.which(name, path=ADMINISTRATOR_PATHS):
+        return ""
+    return f"{name} is not installed (apt-get install {package or name})"
+
+
+def _root() -> str:
+    return "" if os.geteuid() == 0 else "needs root"
+
+
+def _redis() -> str:
+    return _program("redis-server")
+
+
+def _engine() -> str:
+    if shutil.which("docker") is None:
+        return "docker is not installed (apt-get install docker.io)"
+    try:
+        found = subprocess.run(["docker", "version"], capture_output=True, timeout=20)
+    except subprocess.TimeoutExpired:
+        return "the Docker engine does not answer"
+    return "" if found.returncode == 0 else "no Docker engine answers (tools/engine.sh starts one)"
+
+
+def _image() -> str:
+    missing = probe("engine")
+    if missing:
+        return missing
+    found = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True)
+    return "" if found.returncode == 0 else f"the engine has no image {IMAGE} (tools/sample_image.sh makes it)"
+
+
+def _postgres() -> str:
+    if list(Path("/usr/lib/postgresql").glob("*/bin/initdb")) or shutil.which("initdb"):
+        return ""
+    return "PostgreSQL is not installed (apt-get install postgresql)"
+
+
+def browser() -> str:
+    """Path of a Chromium, or empty."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
+
+
+def _browser() -> str:
+    return "" if browser() else "Chromium is not installed (apt-get install chromium)"
+
+
+def _debootstrap() -> str:
+    return _root() or _program("debootstrap")
+
+
+PROBES: dict[str, Callable[[], str]] = {
+    "browser": _browser,
+    "debootstrap": _debootstrap,
+    "engine": _engine,
+    "image": _image,
+    "postgres": _postgres,
+    "redis": _redis,
+    "root": _root,
+}
+
+
+@cache
+def probe(part: str) -> str:
+    """Why the part can't be had here, or empty. Raises KeyError for a part that nobody knows."""
+    return PROBES[part]()
