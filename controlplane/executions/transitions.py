@@ -1,20 +1,24 @@
-"""What messages of a worker do to an execution. Fenced: an attempt that is not the newest changes only its own row."""
+"""What messages of a worker do to an execution. Fenced: an attempt that is not the newest changes only its own row.
+
+Every method works in the caller's transaction, and may be called twice with the same message.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from controlplane.data.models import Datum, DatumAlias
-from controlplane.environments.models import Store, Worker
-from controlplane.executions.models import FINAL, Attempt, Execution, ExecutionEvent, MetadataPoint, UsageSample
-from controlplane.logs.models import LogSegment
-from controlplane.reasons import sentence
+from controlplane.environments.models import Worker
+from controlplane.executions import checks
+from controlplane.executions.events import EventBook, log_key, output_key
+from controlplane.executions.models import FINAL, Attempt, Execution
+from controlplane.reasons import REASONS, is_retried, sentence
 from worker_bootstrap.protocol.errors import ProtocolError
 from worker_bootstrap.protocol.messages import Accepted, End, Event
+
+__all__ = ["LEGAL", "IllegalTransitionError", "Transitions", "log_key", "output_key"]
 
 LEGAL: dict[str, frozenset[str]] = {
     "created": frozenset({"queued", "stopped", "error"}),
@@ -23,9 +27,8 @@ LEGAL: dict[str, frozenset[str]] = {
     "stopping": frozenset({"complete", "error", "stopped", "crashed"}),
     **{state: frozenset() for state in FINAL},
 }
-PHASES = frozenset({"code", "image", "inputs", "running", "uploading"})
-MAX_CUMULATIVE = 500
-MAX_METADATA_TEXT = 2_000
+OUTCOMES = frozenset({"complete", "error", "stopped", "failed", "refused", "lost", "unknown"})
+MAX_DETAIL = 2_000
 
 
 class IllegalTransitionError(RuntimeError):
@@ -39,9 +42,16 @@ class Transitions:
         self._session = session
         self._now = now
         self._max_attempts = max_attempts
+        self._book = EventBook(session, now)
 
     def move(
-        self, execution: Execution, state: str, reason: str, args: dict[str, Any], attempt: Attempt | None = None
+        self,
+        execution: Execution,
+        state: str,
+        reason: str,
+        args: dict[str, Any],
+        attempt: Attempt | None = None,
+        actor: str = "system",
     ) -> None:
         """To `state`, with its reason, and an event of it. Raises IllegalTransitionError."""
         if state not in LEGAL[execution.state]:
@@ -51,241 +61,144 @@ class Transitions:
             execution.started_at = self._now
         if state in FINAL:
             execution.ended_at = self._now
-        self.note(execution, attempt, "state", state, reason)
+        self._book.note(execution, attempt, "state", state, reason=reason, payload=args, actor=actor)
 
-    def note(self, execution: Execution, attempt: Attempt | None, kind: str, message: str, reason: str = "") -> None:
-        """Append an event."""
-        self._session.add(
-            ExecutionEvent(
-                organization_id=execution.organization_id,
-                execution_id=execution.id,
-                attempt_id=attempt.id if attempt else None,
-                at=self._now,
-                kind=kind,
-                reason=reason,
-                message=message,
-            )
-        )
+    def lock(self, execution_id: str) -> Execution | None:
+        """The row as it is now, held until the transaction ends: a stop and a grant can't both act on the old state."""
+        self._session.flush()
+        return self._session.get(Execution, execution_id, with_for_update=True, populate_existing=True)
 
     def on_accepted(self, attempt: Attempt, body: Accepted) -> None:
         """The worker took the job, or refused it."""
+        execution = self._current(attempt)
         if attempt.state != "granted":
             return
         attempt.state, attempt.accepted_at = "accepted", self._now
-        execution = self._current(attempt)
         if body.refused:
-            self.on_end(attempt, End("failed", "refused", "", detail=f"{body.refused} {body.detail}".strip()))
+            self._refused(attempt, body)
         elif execution is not None and execution.state == "queued":
-            self.move(execution, "started", "phase_code", {}, attempt)
+            self.move(execution, "started", "phase_code", {"worker": self._worker_name(attempt)}, attempt)
 
     def on_event(self, attempt: Attempt, body: Event) -> None:
         """Something happened. Raises ProtocolError for data that does not fit its kind."""
-        handler = getattr(self, f"_event_{body.kind}", None)
-        if handler is None:
-            return
-        try:
-            handler(attempt, body.data, body)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ProtocolError(f"event {body.kind}: {error!r}") from error
+        execution = self._current(attempt)
+        alive = attempt.state != "ended" or self.revive(attempt)
+        current = execution if alive and execution is not None and execution.state not in FINAL else None
+        self._book.apply(attempt, current, body.kind, body.data)
 
     def on_end(self, attempt: Attempt, body: End) -> None:
         """The attempt is over: the execution ends, or is queued again when the infrastructure failed."""
-        if attempt.state == "ended":
-            return
-        attempt.state, attempt.ended_at = "ended", self._now
-        attempt.outcome, attempt.reason, attempt.exit_code = body.outcome, body.reason, body.exit_code
-        attempt.detail, attempt.log_lines = body.detail[:2000], body.lines
-        attempt.log_complete = body.outcome not in ("lost", "unknown")
+        if body.outcome not in OUTCOMES:
+            raise ProtocolError(f"outcome: {body.outcome[:40]!r} is none")
         execution = self._current(attempt)
-        if execution is None or execution.state in FINAL:
+        if attempt.state == "ended" and not self.revive(attempt):
+            if attempt.outcome == "lost" and body.outcome not in ("lost", "unknown"):
+                # Too late for the execution, but the attempt's own log is whole now.
+                attempt.log_lines, attempt.log_complete = checks.whole(body.lines), True
             return
-        execution.exit_code = body.exit_code
-        args = self._arguments(execution, body, attempt)
-        if body.outcome in ("complete", "error", "stopped"):
-            if execution.state == "queued":
-                self.move(execution, "started", "phase_running", {}, attempt)
-            self.move(execution, body.outcome, body.reason, args, attempt)
-            return
-        self._failed(execution, attempt, body.reason, args)
+        reason, detail = _known(body)
+        outcome = body.outcome
+        if outcome == "stopped" and execution is not None and not _asked_to_stop(execution, attempt):
+            outcome = "failed"
+            reason = reason if REASONS[reason].blame == "infrastructure" else "worker_left"
+        attempt.state, attempt.ended_at = "ended", self._now
+        attempt.outcome, attempt.reason, attempt.detail = outcome, reason, detail
+        attempt.exit_code = None if body.exit_code is None else checks.whole(body.exit_code, -(2**31), 2**31 - 1)
+        attempt.log_lines = checks.whole(body.lines)
+        attempt.log_complete = outcome not in ("lost", "unknown")
+        if execution is not None and execution.state not in FINAL:
+            self._finish(execution, attempt, outcome, reason)
 
     def on_lost(self, attempt: Attempt, worker_name: str, reason: str = "worker_lost") -> None:
         """The machine is gone: as a failure of the infrastructure."""
-        self.on_end(attempt, End("lost", reason, "", detail=worker_name))
+        if attempt.state != "ended":
+            self.on_end(attempt, End("lost", reason, "", detail=worker_name, lines=attempt.log_lines))
 
-    def _failed(self, execution: Execution, attempt: Attempt, reason: str, args: dict[str, Any]) -> None:
-        why = sentence(reason, args)
-        if execution.state == "stopping":
-            self.move(execution, "stopped", "stopped_by_user", {"by": args.get("by", "")}, attempt)
-        elif attempt.number >= self._max_attempts:
-            self.move(execution, "crashed", "attempts_exhausted", {"number": attempt.number, "why": why}, attempt)
-        elif execution.state == "queued":
-            execution.reason, execution.reason_args = "retrying", {"number": attempt.number, "why": why}
-            self.note(execution, attempt, "attempt", why, reason)
+    def revive(self, attempt: Attempt) -> bool:
+        """A machine that was given up is heard of again: it keeps its attempt if no newer one was granted."""
+        execution = self._current(attempt)
+        if attempt.outcome != "lost" or attempt.reason != "worker_lost":
+            return False
+        if execution is None or execution.state != "queued":
+            return False
+        attempt.state = "running" if attempt.running_at else "accepted" if attempt.accepted_at else "granted"
+        attempt.outcome, attempt.reason, attempt.detail, attempt.ended_at = "", "", "", None
+        arguments = {"worker": self._worker_name(attempt)}
+        if attempt.state == "granted":
+            execution.reason, execution.reason_args = "granted", arguments
         else:
-            self.move(execution, "queued", "retrying", {"number": attempt.number, "why": why}, attempt)
+            self.move(execution, "started", "worker_back", arguments, attempt)
+        return True
 
-    def _arguments(self, execution: Execution, body: End, attempt: Attempt) -> dict[str, Any]:
-        worker = self._session.get(Worker, attempt.worker_id)
+    def give_up(self, execution: Execution, detail: str) -> None:
+        """No job can be made of a waiting execution: it ends and says so, instead of waiting for ever."""
+        if execution.state not in FINAL:
+            self.move(execution, "error", "job_impossible", {"detail": checks.text(detail, 500)})
+
+    def _refused(self, attempt: Attempt, body: Accepted) -> None:
+        known = body.refused in REASONS and REASONS[body.refused].stage == "ended"
+        reason = body.refused if known else "refused_by_worker"
+        detail = body.detail if known else f"{body.refused} {body.detail}".strip()
+        self.on_end(attempt, End("refused", reason, "", detail=detail))
+
+    def _finish(self, execution: Execution, attempt: Attempt, outcome: str, reason: str) -> None:
+        execution.exit_code = attempt.exit_code
+        args = self._arguments(execution, attempt)
+        if outcome in ("complete", "error", "stopped"):
+            if execution.state == "queued":
+                self.move(execution, "started", "phase_running", {}, attempt)
+            self.move(execution, outcome, reason, args, attempt)
+        elif execution.state == "stopping":
+            self.move(execution, "stopped", "stopped_by_user", args, attempt)
+        elif not is_retried(reason):
+            self.move(execution, "error", reason, args, attempt)
+        else:
+            self._retry(execution, attempt, sentence(reason, args))
+
+    def _retry(self, execution: Execution, attempt: Attempt, why: str) -> None:
+        args = {"number": attempt.number, "why": why}
+        if attempt.number >= self._max_attempts:
+            self.move(execution, "crashed", "attempts_exhausted", args, attempt)
+            return
+        # What the failed attempt told belongs to it alone; the next one begins with nothing.
+        execution.cumulative_metadata, execution.status_detail, execution.exit_code = {}, None, None
+        if execution.state == "queued":
+            execution.reason, execution.reason_args = "retrying", args
+            self._book.note(execution, attempt, "attempt", why, reason="retrying", payload=args)
+        else:
+            self.move(execution, "queued", "retrying", args, attempt)
+
+    def _arguments(self, execution: Execution, attempt: Attempt) -> dict[str, Any]:
+        """For the sentence of any reason."""
         return {
-            "exit_code": body.exit_code,
-            "detail": body.detail[:500],
-            "worker": worker.name if worker else "?",
+            "exit_code": attempt.exit_code,
+            "detail": attempt.detail[:500],
+            "worker": self._worker_name(attempt),
+            "image": execution.image,
             "time_limit": execution.time_limit,
             "no_output_timeout": execution.no_output_timeout,
-            "by": execution.reason_args.get("by", "the system"),
+            "by": execution.reason_args.get("by", "The system"),
         }
 
+    def _worker_name(self, attempt: Attempt) -> str:
+        worker = self._session.get(Worker, attempt.worker_id)
+        return worker.name if worker else "?"
+
     def _current(self, attempt: Attempt) -> Execution | None:
-        execution = self._session.get(Execution, attempt.execution_id)
+        """The attempt's execution, locked, if no newer attempt was granted."""
+        execution = self.lock(attempt.execution_id)
         return execution if execution is not None and execution.attempt_number == attempt.number else None
 
-    def _event_phase(self, attempt: Attempt, data: dict[str, Any], body: Event) -> None:
-        phase = data["phase"]
-        if phase not in PHASES or attempt.state == "ended":
-            return
-        attempt.phase = phase
-        if phase == "running" and attempt.running_at is None:
-            attempt.running_at, attempt.state = self._now, "running"
-        execution = self._current(attempt)
-        if execution is not None and execution.state == "started":
-            execution.reason, execution.reason_args = f"phase_{phase}", {"image": execution.image}
-        if execution is not None:
-            self.note(execution, attempt, "phase", phase, f"phase_{phase}")
 
-    def _event_status(self, attempt: Attempt, data: dict[str, Any], body: Event) -> None:
-        execution = self._current(attempt)
-        if execution is not None:
-            self.note(execution, attempt, "status", str(data["message"])[:2000])
-
-    def _event_detail(self, attempt: Attempt, data: dict[str, Any], body: Event) -> None:
-        execution = self._current(attempt)
-        if execution is not None:
-            execution.status_detail = str(data["status_detail"])[:2000]
-
-    def _event_container(self, attempt: Attempt, data: dict[str, Any], body: Event) -> None:
-        attempt.container_id, attempt.image_digest = str(data["id"])[:64], str(data.get("image_digest", ""))[:128]
-
-    def _event_gap(self, attempt: Attempt, data: dict[str, Any], body: Event) -> None:
-        execution = self._current(attempt)
-        if execution is not None:
-            self.note(execution, attempt, "gap", f"Log lines may be missing here: {str(data.get('reason', ''))[:200]}")
-
-    def _event_metadata(self, attempt: Attempt, data: dict[str, Any], body: Event) -> None:
-        execution = self._current(attempt)
-        merged = dict(execution.cumulative_metadata) if execution else {}
-        for moment, point in data["points"]:
-            self._session.add(
-                MetadataPoint(
-                    organization_id=attempt.organization_id,
-                    execution_id=attempt.execution_id,
-                    attempt_id=attempt.id,
-                    at=_moment(moment),
-                    data=dict(point),
-                )
-            )
-            for name, value in point.items():
-                if len(merged) < MAX_CUMULATIVE or name in merged:
-                    merged[name] = value[:MAX_METADATA_TEXT] if isinstance(value, str) else value
-        if execution is not None:
-            execution.cumulative_metadata = merged
-
-    def _event_usage(self, attempt: Attempt, data: dict[str, Any], body: Event) -> None:
-        for moment, sample in data["samples"]:
-            self._session.add(
-                UsageSample(
-                    organization_id=attempt.organization_id,
-                    attempt_id=attempt.id,
-                    at=_moment(moment),
-                    data=dict(sample),
-                )
-            )
-
-    def _event_segment(self, attempt: Attempt, data: dict[str, Any], body: Event) -> None:
-        first = int(data["first"])
-        known = select(LogSegment.id).where(LogSegment.attempt_id == attempt.id, LogSegment.first == first)
-        if self._session.scalar(known):
-            return
-        name = f"{first:020d}.gz"
-        self._session.add(
-            LogSegment(
-                organization_id=attempt.organization_id,
-                attempt_id=attempt.id,
-                first=first,
-                last=int(data["last"]),
-                lines=int(data["lines"]),
-                size=int(data["size"]),
-                raw_bytes=int(data["raw_bytes"]),
-                sha256=str(data["sha256"])[:64],
-                key=log_key(attempt, self._session, name),
-                counts=dict(data["counts"]),
-                first_time=str(data["first_time"])[:32],
-                last_time=str(data["last_time"])[:32],
-                created_at=self._now,
-            )
-        )
-
-    def _event_output(self, attempt: Attempt, data: dict[str, Any], body: Event) -> None:
-        """A stored file becomes a datum; only of the newest attempt."""
-        execution = self._current(attempt)
-        if execution is None:
-            return
-        worker = self._session.get(Worker, attempt.worker_id)
-        store = self._session.scalars(
-            select(Store)
-            .where(Store.installation_id == worker.installation_id, Store.purpose == "data")  # type: ignore[union-attr]
-            .order_by(Store.created_at, Store.id)
-            .limit(1)
-        ).one()
-        name = str(data["name"])
-        key = output_key(execution, attempt.number, name)
-        if self._session.scalar(select(Datum.id).where(Datum.store_id == store.id, Datum.key == key)):
-            return
-        metadata = dict(data.get("metadata") or {})
-        tags = metadata.get("valohai.tags") or []
-        datum = Datum(
-            organization_id=execution.organization_id,
-            project_id=execution.project_id,
-            store_id=store.id,
-            output_execution_id=execution.id,
-            output_attempt_id=attempt.id,
-            name=name,
-            key=key,
-            uri=f"{store.kind}://{store.id}/{key}",
-            size=int(data["size"]),
-            md5=str(data["md5"])[:32],
-            sha1=str(data["sha1"])[:40],
-            sha256=str(data["sha256"])[:64],
-            tags=[str(tag)[:255] for tag in tags][:100],
-            user_metadata=metadata,
-            created_at=self._now,
-        )
-        self._session.add(datum)
-        self._session.flush()
-        alias = metadata.get("valohai.alias")
-        for alias_name in alias if isinstance(alias, list) else [alias] if alias else []:
-            self._point_alias(execution, str(alias_name)[:128], datum)
-
-    def _point_alias(self, execution: Execution, name: str, datum: Datum) -> None:
-        row = self._session.scalar(
-            select(DatumAlias).where(DatumAlias.project_id == execution.project_id, DatumAlias.name == name)
-        )
-        if row is None:
-            row = DatumAlias(organization_id=execution.organization_id, project_id=execution.project_id, name=name)
-            self._session.add(row)
-        row.datum_id, row.changed_at = datum.id, self._now
+def _asked_to_stop(execution: Execution, attempt: Attempt) -> bool:
+    return execution.state == "stopping" or bool(attempt.stop_reason)
 
 
-def output_key(execution: Execution, number: int, name: str) -> str:
-    """Key of an output: `project/execution/attempt/name`."""
-    return f"{execution.project_id}/{execution.id}/{number}/{name}"
-
-
-def log_key(attempt: Attempt, session: Session, name: str) -> str:
-    """Key of a log object: `logs/project/execution/attempt/name`."""
-    execution = session.get_one(Execution, attempt.execution_id)
-    return f"logs/{execution.project_id}/{execution.id}/{attempt.number}/{name}"
-
-
-def _moment(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+def _known(body: End) -> tuple[str, str]:
+    """The reason as the registry knows it, and the detail; a newer agent's code stands in the detail."""
+    detail = checks.text(body.detail, MAX_DETAIL)
+    if body.reason in REASONS:
+        return body.reason, detail
+    if body.outcome == "complete":
+        return "done", detail
+    return "agent_error", checks.text(f"{body.reason}: {detail}", MAX_DETAIL)

@@ -1,0 +1,255 @@
+"""What an attempt tells about itself, written down: phases, log segments, metadata, outputs, utilisation."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from controlplane.data.models import Datum, DatumAlias
+from controlplane.data.stores.base import StoreError
+from controlplane.data.stores.keys import check_key
+from controlplane.environments.models import Store, Worker
+from controlplane.executions import checks
+from controlplane.executions.models import Attempt, Execution, ExecutionEvent, MetadataPoint, UsageSample
+from controlplane.logs.models import LogSegment
+from worker_bootstrap.protocol.errors import ProtocolError
+
+PHASES = frozenset({"code", "image", "inputs", "running", "uploading"})
+STREAMS = ("stdout", "stderr", "status")
+MAX_CUMULATIVE = 500
+MAX_CUMULATIVE_VALUE = 2_000
+MAX_MESSAGE = 2_000
+MAX_POINTS = 2_000
+MAX_POINT_BYTES = 200_000
+MAX_SAMPLES = 1_000
+MAX_SAMPLE_BYTES = 4_000
+MAX_METADATA_BYTES = 256_000
+MAX_SEGMENT_BYTES = 64 << 20
+MAX_NAME = 512
+MAX_TAGS = 100
+MAX_ALIASES = 20
+
+Handler = Callable[[Attempt, dict[str, Any]], None]
+CurrentHandler = Callable[[Execution, Attempt, dict[str, Any]], None]
+
+
+class EventBook:
+    """Writes within the caller's transaction. Every method raises ProtocolError for data that does not fit."""
+
+    def __init__(self, session: Session, now: datetime) -> None:
+        self._session = session
+        self._now = now
+        self._own: dict[str, Handler] = {"segment": self._segment, "container": self._container}
+        self._current: dict[str, CurrentHandler] = {
+            "phase": self._phase,
+            "status": self._status,
+            "detail": self._detail,
+            "gap": self._gap,
+            "metadata": self._metadata,
+            "usage": self._usage,
+            "output": self._output,
+        }
+
+    def apply(self, attempt: Attempt, execution: Execution | None, kind: str, data: dict[str, Any]) -> None:
+        """`execution` is None unless the attempt is its current one and lives; a kind of a newer agent is passed by."""
+        if kind in self._own:
+            self._own[kind](attempt, data)
+        elif execution is not None and kind in self._current:
+            self._current[kind](execution, attempt, data)
+
+    def note(
+        self,
+        execution: Execution,
+        attempt: Attempt | None,
+        kind: str,
+        message: str,
+        *,
+        reason: str = "",
+        payload: dict[str, Any] | None = None,
+        actor: str = "system",
+    ) -> None:
+        """Append an event for people; `payload` holds the arguments of the reason's sentence."""
+        self._session.add(
+            ExecutionEvent(
+                organization_id=execution.organization_id,
+                execution_id=execution.id,
+                attempt_id=attempt.id if attempt else None,
+                at=self._now,
+                kind=kind,
+                actor=actor,
+                reason=reason,
+                message=message,
+                payload=payload or {},
+            )
+        )
+
+    def _phase(self, execution: Execution, attempt: Attempt, data: dict[str, Any]) -> None:
+        phase = checks.text(data.get("phase"), 16)
+        if phase not in PHASES:
+            return
+        detail = checks.text(data.get("detail") or "", 500)
+        repeated, attempt.phase = attempt.phase == phase, phase
+        if phase == "running" and attempt.running_at is None:
+            attempt.running_at, attempt.state = self._now, "running"
+        arguments = {"image": execution.image, "phase": phase, "detail": detail}
+        if execution.state == "started":
+            execution.reason, execution.reason_args = f"phase_{phase}", arguments
+        if not repeated:
+            # Progress within a phase changes what is shown now; the history keeps the phase once.
+            self.note(execution, attempt, "phase", phase, reason=f"phase_{phase}", payload=arguments)
+
+    def _status(self, execution: Execution, attempt: Attempt, data: dict[str, Any]) -> None:
+        self.note(execution, attempt, "status", checks.text(data.get("message"), MAX_MESSAGE))
+
+    def _detail(self, execution: Execution, attempt: Attempt, data: dict[str, Any]) -> None:
+        execution.status_detail = checks.text(data.get("status_detail"), MAX_MESSAGE) or None
+
+    def _gap(self, execution: Execution, attempt: Attempt, data: dict[str, Any]) -> None:
+        payload = {name: checks.whole(data.get(name, 0)) for name in ("first", "last")}
+        why = checks.text(data.get("reason") or "", 200)
+        message = f"Log lines may be missing here{f': {why}' if why else '.'}"
+        self.note(execution, attempt, "gap", message, reason="log_gap", payload=payload)
+
+    def _metadata(self, execution: Execution, attempt: Attempt, data: dict[str, Any]) -> None:
+        merged = dict(execution.cumulative_metadata)
+        for entry in checks.rows(data.get("points"), MAX_POINTS):
+            moment, point = checks.pair(entry)
+            values = checks.table(point, MAX_POINT_BYTES)
+            self._session.add(
+                MetadataPoint(
+                    organization_id=attempt.organization_id,
+                    execution_id=attempt.execution_id,
+                    attempt_id=attempt.id,
+                    at=checks.moment(moment),
+                    data=values,
+                )
+            )
+            _merge(merged, values)
+        execution.cumulative_metadata = merged
+
+    def _usage(self, execution: Execution, attempt: Attempt, data: dict[str, Any]) -> None:
+        for entry in checks.rows(data.get("samples"), MAX_SAMPLES):
+            moment, sample = checks.pair(entry)
+            self._session.add(
+                UsageSample(
+                    organization_id=attempt.organization_id,
+                    attempt_id=attempt.id,
+                    at=checks.moment(moment),
+                    data=checks.table(sample, MAX_SAMPLE_BYTES),
+                )
+            )
+
+    def _container(self, attempt: Attempt, data: dict[str, Any]) -> None:
+        attempt.container_id = checks.text(data.get("id"), 64)
+        attempt.image_digest = checks.text(data.get("image_digest") or "", 128)
+
+    def _segment(self, attempt: Attempt, data: dict[str, Any]) -> None:
+        first = checks.whole(data.get("first"), 1)
+        last = checks.whole(data.get("last"), first)
+        if checks.whole(data.get("lines")) != last - first + 1:
+            raise ProtocolError("lines: not as many as from first to last")
+        known = select(LogSegment.id).where(LogSegment.attempt_id == attempt.id, LogSegment.first == first)
+        if self._session.scalar(known):
+            return
+        counts = data.get("counts") or {}
+        self._session.add(
+            LogSegment(
+                organization_id=attempt.organization_id,
+                attempt_id=attempt.id,
+                first=first,
+                last=last,
+                lines=last - first + 1,
+                size=checks.whole(data.get("size"), 0, MAX_SEGMENT_BYTES),
+                raw_bytes=checks.whole(data.get("raw_bytes"), 0, MAX_SEGMENT_BYTES),
+                sha256=checks.digest(data.get("sha256"), 64),
+                key=log_key(attempt, self._session, f"{first:020d}.gz"),
+                counts={stream: checks.whole(counts.get(stream, 0)) for stream in STREAMS},
+                first_time=checks.text(data.get("first_time") or "", 32),
+                last_time=checks.text(data.get("last_time") or "", 32),
+                created_at=self._now,
+            )
+        )
+
+    def _output(self, execution: Execution, attempt: Attempt, data: dict[str, Any]) -> None:
+        """A stored file becomes a datum."""
+        name = data.get("name")
+        if not isinstance(name, str) or len(name) > MAX_NAME:
+            raise ProtocolError(f"name: a text of at most {MAX_NAME} characters is expected")
+        try:
+            key = output_key(execution, attempt.number, check_key(name))
+        except StoreError as error:
+            raise ProtocolError(f"name: {error}") from error
+        store = self._data_store(attempt)
+        if self._session.scalar(select(Datum.id).where(Datum.store_id == store.id, Datum.key == key)):
+            return
+        metadata = self._sidecar(execution, attempt, name, data.get("metadata") or {})
+        datum = Datum(
+            organization_id=execution.organization_id,
+            project_id=execution.project_id,
+            store_id=store.id,
+            output_execution_id=execution.id,
+            output_attempt_id=attempt.id,
+            name=name,
+            key=key,
+            uri=f"{store.kind}://{store.id}/{key}",
+            size=checks.whole(data.get("size")),
+            md5=checks.digest(data.get("md5"), 32),
+            sha1=checks.digest(data.get("sha1"), 40),
+            sha256=checks.digest(data.get("sha256"), 64),
+            tags=checks.texts(metadata.get("valohai.tags"), MAX_TAGS, 255),
+            user_metadata=metadata,
+            created_at=self._now,
+        )
+        self._session.add(datum)
+        self._session.flush()
+        for alias in checks.texts(metadata.get("valohai.alias"), MAX_ALIASES, 128):
+            self._point_alias(execution, alias, datum)
+
+    def _sidecar(self, execution: Execution, attempt: Attempt, name: str, data: Any) -> dict[str, Any]:
+        """The file's metadata; too much of it is left out, and said."""
+        try:
+            return checks.table(data, MAX_METADATA_BYTES)
+        except ProtocolError as error:
+            self.note(execution, attempt, "status", f"The metadata of {name[:200]!r} was left out: {error}.")
+            return {}
+
+    def _data_store(self, attempt: Attempt) -> Store:
+        worker = self._session.get_one(Worker, attempt.worker_id)
+        query = select(Store).where(Store.installation_id == worker.installation_id, Store.purpose == "data")
+        return self._session.scalars(query.order_by(Store.created_at, Store.id).limit(1)).one()
+
+    def _point_alias(self, execution: Execution, name: str, datum: Datum) -> None:
+        query = select(DatumAlias).where(DatumAlias.project_id == execution.project_id, DatumAlias.name == name)
+        row = self._session.scalar(query)
+        if row is None:
+            row = DatumAlias(organization_id=execution.organization_id, project_id=execution.project_id, name=name)
+            self._session.add(row)
+        row.datum_id, row.changed_at = datum.id, self._now
+        self._session.flush()
+
+
+def output_key(execution: Execution, number: int, name: str) -> str:
+    """Key of an output: `project/execution/attempt/name`."""
+    return f"{execution.project_id}/{execution.id}/{number}/{name}"
+
+
+def log_key(attempt: Attempt, session: Session, name: str) -> str:
+    """Key of a log object: `logs/project/execution/attempt/name`."""
+    execution = session.get_one(Execution, attempt.execution_id)
+    return f"logs/{execution.project_id}/{execution.id}/{attempt.number}/{name}"
+
+
+def _merge(merged: dict[str, Any], values: dict[str, Any]) -> None:
+    """The newest value of each name; long texts are cut, large structures left out."""
+    for name, value in values.items():
+        if len(merged) >= MAX_CUMULATIVE and name not in merged:
+            continue
+        if isinstance(value, str):
+            merged[name] = value[:MAX_CUMULATIVE_VALUE]
+        elif not isinstance(value, (list, dict)) or len(json.dumps(value)) <= MAX_CUMULATIVE_VALUE:
+            merged[name] = value
