@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     lease_ttl: float = Field(15.0, description="A loop's leader is replaced after this silence.", gt=0)
     dispatch_interval: float = Field(0.2, description="Longest pause between two passes of the dispatcher.", gt=0)
     grant_resend_after: float = Field(5.0, description="A grant is sent again after this until it is accepted.", gt=0)
+    retry_pause: float = Field(5.0, description="Pause before an execution is tried again after a failure.", ge=0)
     max_attempts: int = Field(3, description="Attempts of one execution when infrastructure fails.", ge=1)
     stop_grace: float = Field(
         10.0, description="From SIGINT to SIGTERM, and from SIGTERM to SIGKILL, when stopping.", gt=0

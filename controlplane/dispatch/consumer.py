@@ -1,165 +1,206 @@
-"""What workers say: checked, applied once and in order, acknowledged after the commit."""
+"""Reads what workers say: checked, applied once and in order, acknowledged after the commit."""
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import structlog
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from controlplane.audit.models import AuditEvent
 from controlplane.data.stores.registry import StoreRegistry
-from controlplane.dispatch.dispatcher import envelope
+from controlplane.db.session import SYSTEM, Database
+from controlplane.dispatch.caps import Bucket, PointCap
+from controlplane.dispatch.inbound import Heard, Inbound
 from controlplane.dispatch.keys import KeyRing
 from controlplane.dispatch.leases import LeaseKeeper, database_now
-from controlplane.dispatch.queue import Queue
-from controlplane.dispatch.urls import UrlDesk
-from controlplane.environments.models import Worker
-from controlplane.executions.models import Attempt, Execution
-from controlplane.executions.transitions import Transitions
+from controlplane.dispatch.messages import envelope
+from controlplane.dispatch.questions import Questions
+from controlplane.dispatch.queue import Entry, Queue, after
+from controlplane.dispatch.reconcile import Missed
+from controlplane.environments.models import Installation, Worker
+from controlplane.settings import Settings
 from worker_bootstrap.protocol import codec, crypto, names, typed
 from worker_bootstrap.protocol.errors import ProtocolError
-from worker_bootstrap.protocol.messages import (
-    SEQUENCED,
-    Accepted,
-    Ack,
-    Beat,
-    End,
-    Envelope,
-    Event,
-    Hello,
-    Relay,
-    Stop,
-    Urls,
-)
+from worker_bootstrap.protocol.messages import Ack, Envelope
 
 log = structlog.get_logger()
+ENTRIES_A_READ = 8
+OUTBOX_MAX = 20_000
+MESSAGES_A_SECOND, MESSAGES_AT_ONCE = 500, 5_000
+BYTES_A_SECOND, BYTES_AT_ONCE = 4_000_000, 64_000_000
+AUDITED_A_SECOND, AUDITED_AT_ONCE = 1 / 60, 5
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """A worker's outbox: where reading goes on, and the key that must have signed it."""
+
+    worker: str
+    position: str
+    key: bytes
+
+
+class Flow:
+    """How much a worker has said lately; above its rate its outbox is left alone for a while: nothing is dropped."""
+
+    def __init__(self) -> None:
+        self.messages = Bucket(MESSAGES_A_SECOND, MESSAGES_AT_ONCE)
+        self.bytes = Bucket(BYTES_A_SECOND, BYTES_AT_ONCE)
+        self.audited = Bucket(AUDITED_A_SECOND, AUDITED_AT_ONCE)
+
+    def wait(self, now: float) -> float:
+        """Seconds until it may be read again."""
+        return max(self.messages.wait(now), self.bytes.wait(now))
 
 
 class Consumer:
-    """Reads the outboxes of every worker."""
+    """Reads the outboxes of one installation's workers."""
 
-    def __init__(self, queue: Queue, keys: KeyRing, stores: StoreRegistry, max_attempts: int) -> None:
+    def __init__(
+        self,
+        db: Database,
+        queue: Queue,
+        keys: KeyRing,
+        stores: StoreRegistry,
+        installation: str,
+        settings: Settings,
+    ) -> None:
+        self._db = db
         self._queue = queue
         self._keys = keys
-        self._desk = UrlDesk(stores)
-        self._max_attempts = max_attempts
+        self._installation = installation
+        self._max_attempts = settings.max_attempts
+        self._questions = Questions(stores)
+        self._missed = Missed()
+        self._points = PointCap(settings.metadata_points_per_second)
+        self._flows: dict[str, Flow] = {}
+        self._note_every = timedelta(seconds=settings.beat_interval / 2)
+        self._noted: datetime | None = None
 
-    def run_pass(self, lease: LeaseKeeper, block: float) -> None:
-        """Wait up to `block` seconds for messages and apply them. Raises QueueError, LeaseLostError."""
-        with lease.begin() as session:
-            rows = session.execute(select(Worker.id, Worker.last_stream_id).where(Worker.state != "left")).all()
-        positions = {names.outbox(worker): position for worker, position in rows}
-        if not positions:
+    def run_pass(self, lease: LeaseKeeper, block: float) -> int:
+        """Wait up to `block` seconds for entries and apply them; returns how many. See QueueError, LeaseLostError."""
+        with self._db.read(SYSTEM) as session:
+            outboxes = self._outboxes(session)
+        now = time.monotonic()
+        positions = {
+            names.outbox(box.worker): box.position for box in outboxes.values() if self._flow(box.worker).wait(now) == 0
+        }
+        if positions:
+            found = self._queue.read(positions, block, ENTRIES_A_READ)
+        else:
+            self._queue.ping()
+            time.sleep(min(block, 0.2))
+            found = {}
+        self._note_reading(lease)
+        for stream, entries in found.items():
+            self._worker(lease, outboxes[stream.removeprefix("out:")], entries)
+        return sum(len(entries) for entries in found.values())
+
+    def _outboxes(self, session: Session) -> dict[str, Outbox]:
+        query = select(Worker.id, Worker.last_stream_id, Worker.signing_key).where(
+            Worker.installation_id == self._installation, Worker.state != "left"
+        )
+        found = {row[0]: Outbox(row[0], row[1], crypto.unb64(row[2])) for row in session.execute(query)}
+        for gone in self._flows.keys() - found.keys():
+            del self._flows[gone]
+        return found
+
+    def _note_reading(self, lease: LeaseKeeper) -> None:
+        """Say in the database that the queue can be read: silence of workers counts only while it can."""
+        with self._db.read(SYSTEM) as session:
+            now = database_now(session)
+        if self._noted is not None and now - self._noted < self._note_every:
             return
-        for stream, entries in self._queue.read(positions, block).items():
-            self._worker(lease, stream.removeprefix("out:"), entries)
+        with lease.begin() as session:
+            session.get_one(Installation, self._installation).queue_read_at = now
+        self._noted = now
 
-    def _worker(self, lease: LeaseKeeper, worker_id: str, entries: list[tuple[str, dict[bytes, bytes]]]) -> None:
+    def _worker(self, lease: LeaseKeeper, box: Outbox, entries: list[Entry]) -> None:
         """One transaction for what one worker said; answers leave after the commit."""
+        messages, refused = self._open(box, entries)
         with lease.begin() as session:
             now = database_now(session)
-            worker = session.get_one(Worker, worker_id)
-            public = crypto.unb64(worker.signing_key)
-            answers: list[Envelope] = []
-            for _, fields in entries:
-                try:
-                    messages = codec.decode({crypto.key_id(public): public}, fields, direction="up")
-                except ProtocolError as error:
-                    log.warning("batch_dropped", worker=worker_id, why=str(error))
-                    continue
-                for message in messages:
-                    answers.extend(self._apply(session, worker, message, now))
-            answers.append(envelope(worker, "ack", typed.dump(Ack(worker.last_seq)), now))
+            worker = session.get(Worker, box.worker, with_for_update=True)
+            if worker is None or worker.state == "left":
+                return
+            inbound = Inbound(session, worker, now, self._max_attempts, self._missed, self._points)
+            for message in messages:
+                inbound.take(message)
             worker.last_stream_id = entries[-1][0]
-            signing = self._keys.signing(session, worker.installation_id)
-        self._queue.send(worker_id, signing, answers)
-        self._queue.trim(names.outbox(worker_id), _after(entries[-1][0]))
+            heard = inbound.heard
+            self._audit(session, worker, refused, heard.skipped, now)
+            key = self._keys.signing(session, self._installation)
+            acked = worker.last_seq
+        answers = list(heard.answers)
+        if heard.sequenced:
+            body = typed.dump(Ack(acked))
+            answers.append(envelope(self._installation, box.worker, "ack", body, now))
+        answers.extend(self._answer(lease, box.worker, heard, now))
+        if answers:
+            self._queue.send(box.worker, key, answers)
+        self._trim(box.worker, entries[-1][0], heard)
 
-    def _apply(self, session: Session, worker: Worker, message: Envelope, now: datetime) -> list[Envelope]:
-        if message.worker != worker.id or message.installation != worker.installation_id:
-            log.warning("message_dropped", worker=worker.id, why="another worker's name")
+    def _open(self, box: Outbox, entries: list[Entry]) -> tuple[list[Envelope], int]:
+        """(messages, number of batches that were not this worker's or broke the protocol)."""
+        flow, now = self._flow(box.worker), time.monotonic()
+        keys = {crypto.key_id(box.key): box.key}
+        messages: list[Envelope] = []
+        refused = 0
+        for entry_id, fields in entries:
+            flow.bytes.take(sum(map(len, fields.values())), now)
+            try:
+                messages.extend(codec.decode(keys, fields, direction="up"))
+            except ProtocolError as error:
+                refused += 1
+                log.warning("batch_refused", worker=box.worker, entry=entry_id, why=str(error)[:300])
+        flow.messages.take(len(messages) + refused, now)
+        return messages, refused
+
+    def _audit(self, session: Session, worker: Worker, refused: int, skipped: int, now: datetime) -> None:
+        bucket, moment = self._flow(worker.id).audited, time.monotonic()
+        if not (refused or skipped) or bucket.wait(moment) > 0:
+            return
+        bucket.take(1, moment)
+        payload = {"batches_refused": refused, "messages_skipped": skipped, "name": worker.name}
+        session.add(
+            AuditEvent(at=now, actor="system", action="worker.unusable_messages", subject=worker.id, payload=payload)
+        )
+
+    def _answer(self, lease: LeaseKeeper, worker: str, heard: Heard, now: datetime) -> list[Envelope]:
+        """Questions are answered outside of the transaction: signing may be a call to a cloud."""
+        if not heard.questions:
             return []
-        self._heard(worker, now)
-        if message.kind in SEQUENCED:
-            if message.seq != worker.last_seq + 1:
-                return []
-            worker.last_seq = message.seq
-        try:
-            with session.begin_nested():
-                return self._handle(session, worker, message, now)
-        except ProtocolError as error:
-            log.warning("message_skipped", worker=worker.id, kind=message.kind, why=str(error))
-            return []
-
-    def _handle(self, session: Session, worker: Worker, message: Envelope, now: datetime) -> list[Envelope]:
-        if message.kind == "hello":
-            hello = codec.body(Hello, message)
-            worker.version, worker.slots, worker.facts = hello.version[:32], max(1, hello.slots), hello.facts
-            return self._reconcile(session, worker, hello.attempts, now)
-        if message.kind == "beat":
-            return self._beat(session, worker, codec.body(Beat, message), now)
-        attempt = session.get(Attempt, message.attempt) if message.attempt else None
-        if attempt is None or attempt.worker_id != worker.id:
-            raise ProtocolError(f"attempt {message.attempt[:40]!r} was not granted to this worker")
-        transitions = Transitions(session, now, self._max_attempts)
-        if message.kind == "accepted":
-            transitions.on_accepted(attempt, codec.body(Accepted, message))
-        elif message.kind == "event":
-            transitions.on_event(attempt, codec.body(Event, message))
-        elif message.kind == "end":
-            transitions.on_end(attempt, codec.body(End, message))
-        elif message.kind == "urls":
-            answer = self._desk.answer(session, worker, attempt, codec.body(Urls, message))
-            return [envelope(worker, "urls", typed.dump(answer), now, attempt.id)]
-        elif message.kind == "relay":
-            return [self._relay(session, worker, attempt, codec.body(Relay, message), now)]
-        return []
-
-    def _beat(self, session: Session, worker: Worker, beat: Beat, now: datetime) -> list[Envelope]:
-        worker.free, worker.disk_free = beat.free, beat.disk_free
-        if beat.draining and worker.state == "active":
-            worker.state = "draining"
-        if beat.read:
-            self._queue.trim(names.inbox(worker.id), _after(beat.read))
-        return self._reconcile(session, worker, beat.attempts, now)
-
-    def _reconcile(self, session: Session, worker: Worker, running: list[str], now: datetime) -> list[Envelope]:
-        """A worker runs only its current attempts: others are stopped."""
         answers: list[Envelope] = []
-        for attempt_id in running[:1024]:
-            attempt = session.get(Attempt, attempt_id)
-            current = attempt is not None and session.get_one(Execution, attempt.execution_id)
-            stale = (
-                attempt is None or attempt.state == "ended" or (current and current.attempt_number != attempt.number)
-            )
-            if stale:
-                body = typed.dump(Stop("superseded", kill=True))
-                answers.append(envelope(worker, "stop", body, now, attempt_id))
+        for question in heard.questions:
+            try:
+                if question.kind == "relay":
+                    with lease.begin() as session:
+                        body = self._questions.relay(session, worker, question)
+                else:
+                    with self._db.read(SYSTEM) as session:
+                        body = self._questions.urls(session, worker, question)
+            except ProtocolError as error:
+                log.warning("question_refused", worker=worker, kind=question.kind, why=str(error)[:300])
+                continue
+            answers.append(envelope(self._installation, worker, question.kind, typed.dump(body), now, question.attempt))
         return answers
 
-    def _relay(self, session: Session, worker: Worker, attempt: Attempt, call: Relay, now: datetime) -> Envelope:
-        status, body = 404, '{"detail": "This call is not known."}'
-        execution = session.get_one(Execution, attempt.execution_id)
-        if call.call == "set_status_detail" and execution.attempt_number == attempt.number:
-            try:
-                detail = json.loads(call.body or "{}").get("status_detail", "")
-            except ValueError as error:
-                raise ProtocolError(f"relay body: {error}") from error
-            execution.status_detail = str(detail)[:2000]
-            status, body = 200, "{}"
-        answer = Relay(call.request, call.call, body=body, status=status)
-        return envelope(worker, "relay", typed.dump(answer), now, attempt.id)
+    def _trim(self, worker: str, handled: str, heard: Heard) -> None:
+        outbox = names.outbox(worker)
+        self._queue.trim(outbox, after(handled))
+        self._queue.cap(outbox, OUTBOX_MAX)
+        for attempt in heard.ended:
+            self._queue.expire_tail(worker, attempt)
+        if not heard.read:
+            return
+        try:
+            self._queue.trim(names.inbox(worker), after(heard.read))
+        except ProtocolError as error:
+            log.warning("inbox_not_trimmed", worker=worker, why=str(error))
 
-    @staticmethod
-    def _heard(worker: Worker, now: datetime) -> None:
-        worker.last_beat_at, worker.silent_since = now, None
-        if worker.state in ("silent", "lost"):
-            worker.state = "active"
-
-
-def _after(stream_id: str) -> str:
-    """The id right after `stream_id`."""
-    milliseconds, _, sequence = stream_id.partition("-")
-    return f"{milliseconds}-{int(sequence or 0) + 1}"
+    def _flow(self, worker: str) -> Flow:
+        return self._flows.setdefault(worker, Flow())

@@ -1,197 +1,228 @@
-"""Grants: one transaction picks execution and worker and mints the attempt; then the job is sent until it is accepted."""
+"""Grants: one database transaction picks execution and worker and mints the attempt, the fencing token."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
+from sqlalchemy.exc import DataError, NoResultFound
 from sqlalchemy.orm import Session
 
-from controlplane.accounts.models import User
-from controlplane.commits.models import Commit
-from controlplane.data.models import Datum
 from controlplane.db.ids import uuid7
+from controlplane.db.session import SYSTEM, Database
+from controlplane.dispatch.facts import gather
 from controlplane.dispatch.grants import Free, Waiting, choose
-from controlplane.dispatch.keys import KeyRing
 from controlplane.dispatch.leases import LeaseKeeper, database_now
-from controlplane.dispatch.queue import Queue
 from controlplane.environments.models import Worker, WorkerGroup
-from controlplane.executions.jobs import Facts, build_job
+from controlplane.executions.jobs import build_job
 from controlplane.executions.models import Attempt, Execution
-from controlplane.projects.models import Project, ProjectVariable
-from controlplane.projects.service import variable_context
-from controlplane.security.signing import new_token
-from controlplane.security.vault import Vault
+from controlplane.executions.transitions import Transitions
+from controlplane.projects.models import Project
+from controlplane.security.vault import Vault, VaultError
 from controlplane.settings import Settings
-from worker_bootstrap.protocol import typed
-from worker_bootstrap.protocol.messages import Envelope, Stop
+from worker_bootstrap.protocol import MAX_BATCH_BYTES, typed
+from worker_bootstrap.protocol.errors import ProtocolError
 
 log = structlog.get_logger()
-BATCH = 200
+MOST_GRANTS = 200
+ENVELOPE_BYTES = 4096
+LIVE = ("granted", "accepted", "running")
+# What a document that can't be put together raises: the execution is at fault, and the others go on.
+UNBUILDABLE = (VaultError, ProtocolError, NoResultFound, DataError, LookupError, ValueError, TypeError, AttributeError)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A queued execution without a living attempt, at attempt number `number`."""
+
+    item: Waiting
+    number: int
+
+
+def has_live_attempt() -> ColumnElement[bool]:
+    """Whether an execution's newest attempt is not over."""
+    return (
+        select(Attempt.id)
+        .where(
+            Attempt.execution_id == Execution.id,
+            Attempt.number == Execution.attempt_number,
+            Attempt.state != "ended",
+        )
+        .exists()
+    )
+
+
+def busy_slots(session: Session) -> dict[str, int]:
+    """Living attempts by worker."""
+    query = select(Attempt.worker_id, func.count()).where(Attempt.state.in_(LIVE)).group_by(Attempt.worker_id)
+    return dict(session.execute(query).all())
+
+
+def running_by_project(session: Session) -> dict[str, int]:
+    """Living attempts by project: what has been granted counts as running."""
+    query = (
+        select(Execution.project_id, func.count())
+        .join(Attempt, Attempt.execution_id == Execution.id)
+        .where(Attempt.state.in_(LIVE))
+        .group_by(Execution.project_id)
+    )
+    return dict(session.execute(query).all())
 
 
 class Dispatcher:
-    """One pass grants what fits and sends what must be sent."""
+    """Grants what fits. Sending is another's work: a grant stands in the database first."""
 
-    def __init__(self, queue: Queue, vault: Vault, keys: KeyRing, settings: Settings) -> None:
-        self._queue = queue
+    def __init__(self, db: Database, vault: Vault, settings: Settings) -> None:
+        self._db = db
         self._vault = vault
-        self._keys = keys
         self._settings = settings
 
     def run_pass(self, lease: LeaseKeeper) -> int:
-        """Grant and send; returns how many were granted. Raises QueueError, LeaseLostError."""
+        """Grant once; returns how many. Takes no write lock when nothing can be granted. Raises LeaseLostError."""
+        with self._db.read(SYSTEM) as session:
+            groups = self._groups_with_room(session)
+            waits = bool(groups) and session.scalar(self._queued(groups).limit(1)) is not None
+        if not waits:
+            return 0
         with lease.begin() as session:
-            granted = self._grant(session, database_now(session), lease.epoch)
-        self._send(lease)
+            return self._grant(session, groups, database_now(session), lease.epoch)
+
+    def _groups_with_room(self, session: Session) -> list[str]:
+        busy = busy_slots(session)
+        query = (
+            select(Worker.id, Worker.group_id, Worker.slots)
+            .join(WorkerGroup, WorkerGroup.id == Worker.group_id)
+            .where(Worker.state == "active", WorkerGroup.enabled.is_(True))
+        )
+        return sorted({group for worker, group, slots in session.execute(query) if slots > busy.get(worker, 0)})
+
+    @staticmethod
+    def _queued(groups: list[str]) -> Any:
+        return select(Execution.id).where(
+            Execution.state == "queued", Execution.environment_id.in_(groups), ~has_live_attempt()
+        )
+
+    def _grant(self, session: Session, groups: list[str], now: datetime, epoch: int) -> int:
+        # Workers first, then executions: everybody who locks both does it in this order.
+        locked = session.scalars(
+            select(Worker)
+            .where(Worker.state == "active", Worker.group_id.in_(groups))
+            .order_by(Worker.id)
+            .with_for_update()
+        )
+        workers = {worker.id: worker for worker in locked}
+        busy = busy_slots(session)
+        free = [Free(w.id, w.group_id, w.slots - busy.get(w.id, 0)) for w in workers.values()]
+        room = sum(max(0, entry.slots) for entry in free)
+        if not room:
+            return 0
+        candidates = self._candidates(session, groups, min(room, MOST_GRANTS), now)
+        weights = dict(session.execute(select(Project.id, Project.weight).where(Project.weight != 1)).all())
+        pairs = choose([c.item for c in candidates.values()], free, running_by_project(session), weights)[:MOST_GRANTS]
+        executions = self._lock(session, [execution for execution, _ in pairs])
+        granted = 0
+        for execution_id, worker_id in pairs:
+            execution = executions.get(execution_id)
+            if execution is None or execution.attempt_number != candidates[execution_id].number:
+                continue
+            granted += self._mint(session, execution, workers[worker_id], now, epoch)
         return granted
 
-    def _grant(self, session: Session, now: datetime, epoch: int) -> int:
-        waiting = session.execute(
-            select(
-                Execution.id, Execution.project_id, Execution.environment_id, Execution.priority, Execution.queued_at
+    def _candidates(self, session: Session, groups: list[str], most: int, now: datetime) -> dict[str, Candidate]:
+        """The first `most` of each project and group: enough for any fair choice, however long a queue is."""
+        place = (
+            func.row_number()
+            .over(
+                partition_by=(Execution.environment_id, Execution.project_id),
+                order_by=(Execution.priority.desc(), Execution.queued_at, Execution.id),
             )
-            .where(Execution.state == "queued")
-            .where(~self._has_live_attempt())
-            .order_by(Execution.priority.desc(), Execution.id)
-            .limit(BATCH * 5)
-        ).all()
-        if not waiting:
-            return 0
-        workers = {w.id: w for w in session.scalars(select(Worker).where(Worker.state == "active"))}
-        groups = {g.id: g for g in session.scalars(select(WorkerGroup).where(WorkerGroup.enabled.is_(True)))}
-        busy = {
-            worker: count
-            for worker, count in session.execute(
-                select(Attempt.worker_id, func.count()).where(Attempt.state != "ended").group_by(Attempt.worker_id)
-            )
-        }
-        running = {
-            project: count
-            for project, count in session.execute(
-                select(Execution.project_id, func.count())
-                .where(Execution.state.in_(("started", "stopping")))
-                .group_by(Execution.project_id)
-            )
-        }
-        weights = {p: w for p, w in session.execute(select(Project.id, Project.weight))}
-        pairs = choose(
-            [Waiting(r[0], r[1], r[2], r[3], r[0]) for r in waiting if r[2] in groups],
-            [Free(w.id, w.group_id, w.slots - busy.get(w.id, 0)) for w in workers.values()],
-            running,
-            weights,
+            .label("place")
         )
-        for execution_id, worker_id in pairs[:BATCH]:
-            self._mint(session, session.get_one(Execution, execution_id), workers[worker_id], groups, now, epoch)
-        return len(pairs)
+        inner = (
+            select(
+                Execution.id,
+                Execution.project_id,
+                Execution.environment_id,
+                Execution.priority,
+                Execution.queued_at,
+                Execution.attempt_number,
+                place,
+            )
+            .where(Execution.state == "queued", Execution.environment_id.in_(groups), ~has_live_attempt())
+            .subquery()
+        )
+        rows = session.execute(select(inner).where(inner.c.place <= most)).all()
+        failed = self._failed_before(session, [row.id for row in rows if row.attempt_number > 0])
+        found: dict[str, Candidate] = {}
+        pause = timedelta(seconds=self._settings.retry_pause)
+        for row in rows:
+            worker, ended_at = failed.get(row.id, ("", None))
+            if ended_at is not None and ended_at + pause > now:
+                continue
+            order = f"{row.queued_at.isoformat() if row.queued_at else ''} {row.id}"
+            avoid = frozenset({worker} if worker else ())
+            item = Waiting(row.id, row.project_id, row.environment_id, row.priority, order, avoid)
+            found[row.id] = Candidate(item, row.attempt_number)
+        return found
 
-    def _mint(
-        self,
-        session: Session,
-        execution: Execution,
-        worker: Worker,
-        groups: dict[str, WorkerGroup],
-        now: datetime,
-        epoch: int,
-    ) -> None:
-        execution.attempt_number += 1
+    @staticmethod
+    def _failed_before(session: Session, executions: list[str]) -> dict[str, tuple[str, datetime | None]]:
+        """{execution: (worker of its newest attempt, when that ended)}."""
+        found: dict[str, tuple[str, datetime | None]] = {}
+        for start in range(0, len(executions), 500):
+            query = (
+                select(Execution.id, Attempt.worker_id, Attempt.ended_at)
+                .join(Attempt, (Attempt.execution_id == Execution.id) & (Attempt.number == Execution.attempt_number))
+                .where(Execution.id.in_(executions[start : start + 500]))
+            )
+            found.update({row[0]: (row[1], row[2]) for row in session.execute(query)})
+        return found
+
+    @staticmethod
+    def _lock(session: Session, ids: list[str]) -> dict[str, Execution]:
+        """Those that still wait, locked; somebody who just stops one has the precedence."""
+        query = (
+            select(Execution)
+            .where(Execution.id.in_(ids), Execution.state == "queued")
+            .order_by(Execution.id)
+            .with_for_update(skip_locked=True)
+            .execution_options(populate_existing=True)
+        )
+        return {execution.id: execution for execution in session.scalars(query)}
+
+    def _mint(self, session: Session, execution: Execution, worker: Worker, now: datetime, epoch: int) -> int:
+        """One attempt of this execution on this worker; 0 when no job can be made of it."""
+        number, attempt_id = execution.attempt_number + 1, uuid7()
+        try:
+            with session.begin_nested():
+                group = session.get_one(WorkerGroup, execution.environment_id)
+                facts = gather(session, self._vault, self._settings, execution, worker, group, now)
+            job = typed.dumps(build_job(execution, attempt_id, number, facts))
+            if len(job) > MAX_BATCH_BYTES - ENVELOPE_BYTES:
+                raise ValueError(f"it has {len(job)} bytes, {MAX_BATCH_BYTES - ENVELOPE_BYTES} are allowed")
+        except UNBUILDABLE as error:
+            log.exception("job_not_built", execution=execution.id)
+            self._give_up(session, execution, error, now)
+            return 0
+        execution.attempt_number = number
         execution.reason, execution.reason_args = "granted", {"worker": worker.name}
-        attempt_id = uuid7()
-        facts = self._facts(session, execution, worker, groups[execution.environment_id], now)
-        job = build_job(execution, attempt_id, execution.attempt_number, facts)
         session.add(
             Attempt(
                 id=attempt_id,
                 organization_id=execution.organization_id,
                 execution_id=execution.id,
                 worker_id=worker.id,
-                number=execution.attempt_number,
-                job=typed.dumps(job),
+                number=number,
+                job=job,
                 epoch=epoch,
                 granted_at=now,
             )
         )
+        log.info("granted", execution=execution.id, attempt=attempt_id, number=number, worker=worker.id)
+        return 1
 
-    def _facts(
-        self, session: Session, execution: Execution, worker: Worker, group: WorkerGroup, now: datetime
-    ) -> Facts:
-        plain: dict[str, str] = {}
-        secret: dict[str, str] = {}
-        for row in session.scalars(select(ProjectVariable).where(ProjectVariable.project_id == execution.project_id)):
-            if row.secret:
-                secret[row.name] = self._vault.decrypt(row.value, variable_context(row.project_id, row.name))
-            else:
-                plain[row.name] = row.value
-        for name, entry in execution.environment_variables.items():
-            plain[name] = str(entry.get("value", ""))
-            secret.pop(name, None)
-        user = session.get(User, execution.creator_id) if execution.creator_id else None
-        ids = [
-            u.removeprefix("datum://") for uris in execution.inputs.values() for u in uris if u.startswith("datum://")
-        ]
-        return Facts(
-            commit=session.get_one(Commit, execution.commit_id),
-            project=session.get_one(Project, execution.project_id),
-            group=group,
-            worker=worker,
-            creator={"name": user.username, "email": user.email} if user else {},
-            datums={d.id: d for d in session.scalars(select(Datum).where(Datum.id.in_(ids)))} if ids else {},
-            plain_env=plain,
-            secret_env=secret,
-            relay_token=new_token(),
-            stop_grace=self._settings.stop_grace,
-            metadata_per_second=self._settings.metadata_points_per_second,
-            now=now,
-        )
-
-    def _send(self, lease: LeaseKeeper) -> None:
-        """Grants that are not accepted yet and stops that have not ended: said again until they are."""
-        with lease.begin() as session:
-            now = database_now(session)
-            again = now - timedelta(seconds=self._settings.grant_resend_after)
-            due = (Attempt.sent_at.is_(None)) | (Attempt.sent_at < again)
-            for attempt in session.scalars(select(Attempt).where(Attempt.state == "granted", due).limit(BATCH)):
-                self._to_worker(session, attempt, "grant", attempt.job or b"{}", now)
-                attempt.sent_at = now
-            due_stop = (Attempt.stop_sent_at.is_(None)) | (Attempt.stop_sent_at < again)
-            stops = select(Attempt).where(Attempt.stop_reason != "", Attempt.state != "ended", due_stop).limit(BATCH)
-            for attempt in session.scalars(stops):
-                body = typed.dumps(Stop(attempt.stop_reason, kill=attempt.stop_kill))
-                self._to_worker(session, attempt, "stop", body, now)
-                attempt.stop_sent_at = now
-
-    def _to_worker(self, session: Session, attempt: Attempt, kind: str, body: bytes, now: datetime) -> None:
-        worker = session.get_one(Worker, attempt.worker_id)
-        self._queue.send(
-            worker.id,
-            self._keys.signing(session, worker.installation_id),
-            [envelope(worker, kind, body, now, attempt.id)],
-        )
-
-    @staticmethod
-    def _has_live_attempt() -> Any:
-        return (
-            select(Attempt.id)
-            .where(
-                Attempt.execution_id == Execution.id,
-                Attempt.number == Execution.attempt_number,
-                Attempt.state != "ended",
-            )
-            .exists()
-        )
-
-
-def envelope(worker: Worker, kind: str, body: bytes | dict[str, Any], now: datetime, attempt: str = "") -> Envelope:
-    """A message to this worker."""
-    decoded = body if isinstance(body, dict) else typed.parse(body, 16 * 1024 * 1024, 64)
-    return Envelope(
-        id=uuid7(),
-        kind=kind,
-        installation=worker.installation_id,
-        worker=worker.id,
-        attempt=attempt,
-        sent=now.timestamp(),
-        body=decoded,
-    )
+    def _give_up(self, session: Session, execution: Execution, error: Exception, now: datetime) -> None:
+        Transitions(session, now, self._settings.max_attempts).give_up(execution, f"{type(error).__name__}: {error}")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controlplane.commits.models import Commit
 from controlplane.data.models import Datum
-from controlplane.data.stores.base import SignedUrl, StoreError
+from controlplane.data.stores.base import StoreError
 from controlplane.data.stores.folder import check_key
 from controlplane.data.stores.registry import StoreRegistry
 from controlplane.environments.models import Worker
@@ -17,6 +22,13 @@ from controlplane.executions.transitions import log_key, output_key
 from worker_bootstrap.protocol.messages import UrlItem, Urls
 
 MAX_ITEMS = 500
+MAX_OUTPUT = 5 << 40
+MAX_LOG_OBJECT = 64 << 20
+LOG_NAME = re.compile(r"\d{20}\.(gz|idx)")
+
+
+class DeniedError(Exception):
+    """This item is not signed; the text is a code for the worker."""
 
 
 class UrlDesk:
@@ -25,48 +37,78 @@ class UrlDesk:
     def __init__(self, stores: StoreRegistry) -> None:
         self._stores = stores
 
-    def answer(self, session: Session, worker: Worker, attempt: Attempt, request: Urls) -> Urls:
-        """The same items with address, or with an error each."""
-        return Urls(request.request, [self._item(session, worker, attempt, item) for item in request.items[:MAX_ITEMS]])
-
-    def _item(self, session: Session, worker: Worker, attempt: Attempt, item: UrlItem) -> UrlItem:
-        execution = session.get_one(Execution, attempt.execution_id)
-        if execution.attempt_number != attempt.number or attempt.state == "ended":
-            return UrlItem(item.id, item.purpose, item.name, error="old_attempt")
-        try:
-            signed, key = self._sign(session, worker, attempt, execution, item)
-        except (StoreError, KeyError) as error:
-            code = error.code if isinstance(error, StoreError) else "denied"
-            return UrlItem(item.id, item.purpose, item.name, error=code)
-        return UrlItem(item.id, item.purpose, item.name, item.size, signed.method, signed.url, signed.headers, key)
+    def answer(self, session: Session, worker: Worker, attempt: Attempt, execution: Execution, request: Urls) -> Urls:
+        """The same items with address, or with an error each. Items beyond the first 500 get `too_many`."""
+        listed = listed_files(attempt)
+        is_current = attempt.number == execution.attempt_number and attempt.state != "ended"
+        items: list[UrlItem] = []
+        for index, item in enumerate(request.items):
+            try:
+                if not is_current:
+                    raise DeniedError("old_attempt")
+                if index >= MAX_ITEMS:
+                    raise DeniedError("too_many")
+                items.append(self._sign(session, worker, attempt, execution, listed, item))
+            except (DeniedError, StoreError) as error:
+                code = error.code if isinstance(error, StoreError) else str(error)
+                items.append(UrlItem(item.id, item.purpose, item.name, error=code))
+        return Urls(request.request, items)
 
     def _sign(
-        self, session: Session, worker: Worker, attempt: Attempt, execution: Execution, item: UrlItem
-    ) -> tuple[SignedUrl, str]:
-        installation = worker.installation_id
+        self,
+        session: Session,
+        worker: Worker,
+        attempt: Attempt,
+        execution: Execution,
+        listed: Mapping[str, dict[str, Any]],
+        item: UrlItem,
+    ) -> UrlItem:
         if item.purpose == "code":
-            commit = session.get_one(Commit, execution.commit_id)
-            _, store = self._stores.find(session, installation, "code")
-            return store.sign_get(commit.archive_key), commit.archive_key
+            key = session.get_one(Commit, execution.commit_id).archive_key
+            signed = self._stores.find(session, worker.installation_id, "code")[1].sign_get(key)
+            return _reply(item, "GET", signed.url, signed.headers, key)
         if item.purpose == "input":
-            return self._input(session, attempt, item), ""
+            if item.name not in listed:
+                raise DeniedError("denied")
+            return self.input(session, execution, listed[item.name], item)
         if item.purpose == "output":
+            _check_size(item, MAX_OUTPUT)
             key = output_key(execution, attempt.number, check_key(item.name))
-            _, store = self._stores.find(session, installation, "data")
-            return store.sign_put(key, item.size), key
-        if item.purpose == "log":
-            key = log_key(attempt, session, check_key(item.name))
-            _, store = self._stores.find(session, installation, "logs")
-            return store.sign_put(key, item.size), key
-        raise KeyError(item.purpose)
+            purpose = "data"
+        elif item.purpose == "log":
+            _check_size(item, MAX_LOG_OBJECT)
+            if not LOG_NAME.fullmatch(item.name):
+                raise DeniedError("bad_name")
+            key = log_key(attempt, session, item.name)
+            purpose = "logs"
+        else:
+            raise DeniedError("denied")
+        signed = self._stores.find(session, worker.installation_id, purpose)[1].sign_put(check_key(key), item.size)
+        return _reply(item, "PUT", signed.url, signed.headers, key)
 
-    def _input(self, session: Session, attempt: Attempt, item: UrlItem) -> SignedUrl:
-        job = json.loads(attempt.job or b"{}")
-        listed = {f["id"]: f for entry in job.get("inputs", []) for f in entry["files"]}
-        file = listed[item.name]
-        if not file["datum_id"]:
-            return SignedUrl("GET", file["uri"], attempt.granted_at)
-        datum = session.get(Datum, file["datum_id"])
+    def input(self, session: Session, execution: Execution, file: Mapping[str, Any], item: UrlItem) -> UrlItem:
+        """Address of a file that the job lists: signed for what a store holds, as it is for http(s)."""
+        if not file.get("datum_id") and urlsplit(file["uri"]).scheme in ("http", "https"):
+            return _reply(item, "GET", file["uri"], {}, "")
+        # A store's own address counts only as that of a file which this project has.
+        named = Datum.id == file["datum_id"] if file.get("datum_id") else Datum.uri == file["uri"]
+        datum = session.scalars(select(Datum).where(named, Datum.project_id == execution.project_id).limit(1)).first()
         if datum is None or datum.purged_at is not None:
-            raise StoreError("not_found", "purged")
-        return self._stores.by_id(session, datum.store_id).sign_get(datum.key)
+            raise DeniedError("not_found")
+        signed = self._stores.by_id(session, datum.store_id).sign_get(datum.key)
+        return _reply(item, "GET", signed.url, signed.headers, "")
+
+
+def listed_files(attempt: Attempt) -> dict[str, dict[str, Any]]:
+    """The input files of the granted job by their id."""
+    job = json.loads(attempt.job or b"{}")
+    return {file["id"]: file for entry in job.get("inputs", []) for file in entry["files"]}
+
+
+def _check_size(item: UrlItem, most: int) -> None:
+    if not 0 <= item.size <= most:
+        raise DeniedError("too_large")
+
+
+def _reply(item: UrlItem, method: str, url: str, headers: dict[str, str], key: str) -> UrlItem:
+    return UrlItem(item.id, item.purpose, item.name, item.size, method, url, dict(headers), key)

@@ -12,7 +12,10 @@ from controlplane.db.base import Base, HasId, Id
 
 
 class Installation(HasId, Base):
-    """What a stack made; `organization_id` NULL is the operator's, offered by rows of `group_access`."""
+    """What a stack made; `organization_id` NULL is the operator's, offered by rows of `group_access`.
+
+    `queue_read_at`: when the master last could read its queue; silence of its workers counts only while it can.
+    """
 
     __tablename__ = "installation"
 
@@ -22,6 +25,7 @@ class Installation(HasId, Base):
     provider: Mapped[str] = mapped_column(String(16))
     document: Mapped[dict[str, Any]] = mapped_column(default=dict)
     queue_url: Mapped[str] = mapped_column(Text, default="")
+    queue_read_at: Mapped[datetime | None]
     created_at: Mapped[datetime]
 
 

@@ -1,4 +1,4 @@
-"""The loops: joins, dispatcher, consumer, keeper. Each is led through a lease of its own."""
+"""The loops: joins, dispatcher, sender, consumer, keeper. Each is led through a lease of its own."""
 
 from __future__ import annotations
 
@@ -7,126 +7,183 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
 
 import structlog
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
 from controlplane.clock import utc_now
 from controlplane.data.stores.folder import FolderStore
 from controlplane.data.stores.registry import StoreRegistry
-from controlplane.db.session import Database, make_engine
+from controlplane.db.ids import uuid7
+from controlplane.db.session import SYSTEM, Database, make_engine
 from controlplane.dispatch.consumer import Consumer
-from controlplane.dispatch.dispatcher import Dispatcher
+from controlplane.dispatch.dispatcher import Dispatcher, running_by_project
 from controlplane.dispatch.joins import Joins
+from controlplane.dispatch.keeper import Keeper
 from controlplane.dispatch.keys import KeyRing
-from controlplane.dispatch.leases import LeaseKeeper, LeaseLostError, database_now
-from controlplane.dispatch.lost import Keeper
-from controlplane.dispatch.queue import Queue, QueueError
+from controlplane.dispatch.leases import LeaseKeeper
+from controlplane.dispatch.led import LedLoop
+from controlplane.dispatch.queue import QueueError, QueueProvider
+from controlplane.dispatch.sender import Sender
+from controlplane.dispatch.waiting import WaitingReasons
+from controlplane.environments.models import Installation
 from controlplane.processes.common import configure_logs, stop_event
 from controlplane.security.signing import derive
 from controlplane.security.vault import Vault
 from controlplane.settings import Settings
-from worker_bootstrap.protocol import names
 
 log = structlog.get_logger()
-BLOCK = 1.0
+LOOK_FOR_INSTALLATIONS = 5.0
+REASONS_EVERY = 2.0
+DRAIN = 30.0
+
+Work = Callable[[LeaseKeeper], object]
 
 
-class Loop:
-    """Runs a pass again and again while this process leads, and tells why it can't."""
+@dataclass(frozen=True)
+class Parts:
+    """What the loops of every installation share."""
 
-    def __init__(
-        self, lease: LeaseKeeper, name: str, work: Callable[[LeaseKeeper], None], pause: float, renew: float
-    ) -> None:
-        self._lease = lease
-        self._name = name
-        self._work = work
-        self._pause = pause
-        self._renew = renew
+    settings: Settings
+    db: Database
+    vault: Vault
+    keys: KeyRing
+    queues: QueueProvider
+    stores: StoreRegistry
+    password_key: bytes
+    holder: str
 
-    def run(self, stop: threading.Event) -> None:
-        """Until `stop` is set."""
-        leading_until = 0.0
-        while not stop.is_set():
-            pause = self._pause
-            try:
-                now = time.monotonic()
-                if now >= leading_until:
-                    leading = self._lease.acquire()
-                    leading_until = now + self._renew if leading else 0.0
-                    pause = self._pause if leading else self._renew
-                if leading_until:
-                    self._work(self._lease)
-            except LeaseLostError:
-                leading_until = 0.0
-            except (QueueError, OperationalError) as error:
-                log.warning("loop_waits", loop=self._name, why=str(error).splitlines()[0][:300])
-                pause = 1.0
-            except Exception:  # noqa: BLE001 - the edge of a loop: logged, and the loop goes on
-                log.exception("loop_failed", loop=self._name)
-                pause = 1.0
-            stop.wait(pause)
-        self._lease.release()
+    @property
+    def block(self) -> float:
+        """Longest wait for messages in one pass: well within the lease."""
+        return min(1.0, self.settings.lease_ttl / 5)
+
+    def loop(self, name: str, work: Work, pause: float) -> LedLoop:
+        """A led loop of this process."""
+        ttl = self.settings.lease_ttl
+        return LedLoop(name, LeaseKeeper(self.db, name, self.holder, ttl), work, pause, ttl / 3)
 
 
-def build(settings: Settings) -> list[Loop]:
-    """Every loop, wired."""
+def build_parts(settings: Settings) -> Parts:
+    """The shared parts. Raises VaultError, OSError."""
     secret = (settings.keys_dir / "secret.key").read_bytes()
     vault = Vault(secret)
-    db = Database(make_engine(settings.database_url.get_secret_value()))
-    url = settings.queue_url.get_secret_value()
-    keys = KeyRing(vault)
     stores = StoreRegistry(
         lambda row: FolderStore.from_row(
             row, settings.public_url, derive(secret, "store-url"), settings.signed_url_ttl, utc_now
         )
     )
-    worker_settings = {"beat_interval": settings.beat_interval}
-    joins_queue = Queue(url)
-    joins = Joins(joins_queue, vault, keys, worker_settings, settings.max_attempts)
-    consumer = Consumer(Queue(url), keys, stores, settings.max_attempts)
-    dispatcher = Dispatcher(Queue(url), vault, keys, settings)
-    keeper = Keeper(Queue(url), settings)
-    position = {"join": "0-0"}
+    return Parts(
+        settings=settings,
+        db=Database(make_engine(settings.database_url.get_secret_value())),
+        vault=vault,
+        keys=KeyRing(vault),
+        queues=QueueProvider(settings.queue_url.get_secret_value()),
+        stores=stores,
+        password_key=derive(secret, "queue-password"),
+        holder=f"{socket.gethostname()[:20]}:{os.getpid()}:{uuid7()[-12:]}",
+    )
 
-    def join_pass(lease: LeaseKeeper) -> None:
-        for entry_id, fields in joins_queue.read({names.JOIN_STREAM: position["join"]}, BLOCK).get(
-            names.JOIN_STREAM, []
-        ):
-            with lease.begin() as session:
-                joins.handle(session, fields, database_now(session))
-            position["join"] = entry_id
-            milliseconds, _, sequence = entry_id.partition("-")
-            joins_queue.trim(names.JOIN_STREAM, f"{milliseconds}-{int(sequence) + 1}")
 
-    def dispatcher_pass(lease: LeaseKeeper) -> None:
-        dispatcher.run_pass(lease)
+def global_loops(parts: Parts) -> list[LedLoop]:
+    """Loops that are one for the whole control plane."""
+    dispatcher = Dispatcher(parts.db, parts.vault, parts.settings)
+    reasons = WaitingReasons(parts.db, parts.settings)
 
-    passes: list[tuple[str, Callable[[LeaseKeeper], None], float]] = [
-        ("joins", join_pass, 0.05),
-        ("consumer", lambda lease: consumer.run_pass(lease, BLOCK), 0.0),
-        ("dispatcher", dispatcher_pass, settings.dispatch_interval),
-        ("keeper", keeper.run_pass, min(5.0, settings.silent_after / 6)),
-    ]
-    holder = f"{socket.gethostname()[:30]}:{os.getpid()}"
+    def explain(lease: LeaseKeeper) -> None:
+        with parts.db.read(SYSTEM) as session:
+            running = running_by_project(session)
+        reasons.run_pass(lease, running)
+
     return [
-        Loop(LeaseKeeper(db, name, holder, settings.lease_ttl), name, work, pause, settings.lease_ttl / 3)
-        for name, work, pause in passes
+        parts.loop("dispatcher", dispatcher.run_pass, parts.settings.dispatch_interval),
+        parts.loop("reasons", explain, min(REASONS_EVERY, parts.settings.beat_interval)),
     ]
+
+
+def installation_loops(parts: Parts, installation: Installation) -> list[LedLoop]:
+    """Loops of one installation. Raises QueueError when its queue has no usable address."""
+    settings, key = parts.settings, installation.id
+    queue = parts.queues.get(installation)
+    joins = Joins(
+        queue,
+        parts.vault,
+        parts.keys,
+        key,
+        parts.password_key,
+        {"beat_interval": settings.beat_interval},
+        settings.max_attempts,
+    )
+    consumer = Consumer(parts.db, queue, parts.keys, parts.stores, key, settings)
+    sender = Sender(parts.db, queue, parts.keys, key, settings.grant_resend_after)
+    keeper = Keeper(parts.db, queue, key, settings)
+    return [
+        parts.loop(f"joins:{key}", lambda lease: joins.run_pass(lease, parts.block), 0.02),
+        parts.loop(f"consumer:{key}", lambda lease: consumer.run_pass(lease, parts.block), 0.0),
+        parts.loop(f"sender:{key}", sender.run_pass, settings.dispatch_interval),
+        parts.loop(f"keeper:{key}", keeper.run_pass, min(5.0, settings.silent_after / 6)),
+    ]
+
+
+class Loops:
+    """Starts the loops, also those of installations that are imported later, and ends them all."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._known: set[str] = set()
+        self._threads: list[threading.Thread] = []
+        self._loops: list[LedLoop] = []
+
+    def run(self, stop: threading.Event) -> None:
+        """Until `stop` is set; then what is being done is finished, at most for 30 s."""
+        ready = self._parts.settings.run_dir / "loops.ready"
+        ready.unlink(missing_ok=True)
+        self._start(global_loops(self._parts), stop)
+        is_ready = False
+        while not stop.is_set():
+            self._look_for_installations(stop)
+            if not is_ready and all(loop.tried.wait(0.2) for loop in self._loops):
+                ready.write_text(str(os.getpid()))
+                log.info("loops_ready", loops=len(self._loops))
+                is_ready = True
+            stop.wait(LOOK_FOR_INSTALLATIONS if is_ready else 0.2)
+        until = time.monotonic() + DRAIN
+        for thread in self._threads:
+            thread.join(timeout=max(0.0, until - time.monotonic()))
+        ready.unlink(missing_ok=True)
+        log.info("loops_ended", unfinished=sum(thread.is_alive() for thread in self._threads))
+
+    def _look_for_installations(self, stop: threading.Event) -> None:
+        # Without the database there is nothing to start; the next look comes soon.
+        with suppress(DBAPIError), self._parts.db.read(SYSTEM) as session:
+            found = list(session.scalars(select(Installation).order_by(Installation.created_at)))
+            for installation in found:
+                if installation.id in self._known:
+                    continue
+                try:
+                    loops = installation_loops(self._parts, installation)
+                except QueueError as error:
+                    log.error("installation_without_queue", installation=installation.name, why=str(error))
+                    continue
+                self._known.add(installation.id)
+                self._start(loops, stop)
+
+    def _start(self, loops: list[LedLoop], stop: threading.Event) -> None:
+        for loop in loops:
+            thread = threading.Thread(target=loop.run, args=(stop,), name=loop.name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+            self._loops.append(loop)
 
 
 def main() -> None:
     """Run until asked to end."""
     configure_logs()
     stop = stop_event()
-    loops = build(Settings())  # pyright: ignore[reportCallIssue]
-    threads = [threading.Thread(target=loop.run, args=(stop,), daemon=True) for loop in loops]
-    for thread in threads:
-        thread.start()
-    log.info("loops_ready")
-    stop.wait()
-    for thread in threads:
-        thread.join(timeout=20)
+    Loops(build_parts(Settings())).run(stop)  # pyright: ignore[reportCallIssue]
 
 
 if __name__ == "__main__":

@@ -154,13 +154,18 @@ class Hello:
 
 @dataclass(frozen=True)
 class Beat:
-    """Every ten seconds. `read` is the last inbox id handled: the master trims up to it."""
+    """Every ten seconds. `read` is the last inbox id handled: the master trims up to it.
+
+    `seq` is the newest number given to a sequenced message: while the master is behind it, an attempt that is not
+    listed may have ended in words that are still under way.
+    """
 
     free: int
     attempts: list[str]
     read: str = ""
     draining: bool = False
     disk_free: int = 0
+    seq: int = 0
 
 
 @dataclass(frozen=True)

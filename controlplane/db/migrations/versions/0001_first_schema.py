@@ -107,6 +107,7 @@ def upgrade() -> None:
         sa.Column("provider", sa.String(length=16), nullable=False),
         sa.Column("document", sa.JSON(), nullable=False),
         sa.Column("queue_url", sa.Text(), nullable=False),
+        sa.Column("queue_read_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
         sa.ForeignKeyConstraint(
