@@ -40,7 +40,7 @@ def _waiting() -> list[Reason]:
         Reason(
             "dispatcher_away",
             "waiting",
-            "A machine is free, but nothing was granted for {seconds} s.",
+            "The dispatcher has not looked at it for {seconds} s.",
             "Look at the process `loops` and at its way to the database and the queue; nothing is lost.",
             "infrastructure",
         ),

@@ -20,7 +20,6 @@ from controlplane.web.context import current_actor, request_session, route, serv
 from controlplane.web.paging import boolean, integer, names, page
 
 blueprint = Blueprint("executions_api", __name__, url_prefix="/api/v0/executions")
-DEFAULT_TAIL = 200
 STATES = (*INCOMPLETE, *FINAL, "incomplete")
 
 
@@ -111,32 +110,6 @@ def tags(key: str) -> dict[str, Any]:
     execution = _get(key, "execution.tag")
     execution.tags = sorted(set(parse(Tags).tags))
     return {"tags": execution.tags}
-
-
-@route(blueprint, "/<key>/events/", action="execution.read")
-def events(key: str) -> dict[str, Any]:
-    """Log lines: the tail by default, `limit` newest, or all with `limit=0`."""
-    execution = _get(key)
-    limit = integer("limit", DEFAULT_TAIL, high=1_000_000)
-    session = request_session()
-    lines = services().logs.tail(session, services().executions.attempts(session, execution), limit or None)
-    return {
-        "total": lines.total,
-        "truncated": lines.total > len(lines.lines),
-        "events": [{"time": line[1], "stream": line[2], "message": line[3]} for line in lines.lines],
-    }
-
-
-@route(blueprint, "/<key>/status-events/", action="execution.read")
-def status_events(key: str) -> dict[str, Any]:
-    """What happened to the execution itself."""
-    rows = services().executions.events(request_session(), _get(key))
-    limit = integer("limit", 100)
-    shown = rows[-limit:] if limit else rows
-    return {
-        "total": len(rows),
-        "status_events": [{"time": event_time(r.at), "stream": "status", "message": r.message} for r in shown],
-    }
 
 
 @route(blueprint, "/<key>/metadata/", action="execution.read")
