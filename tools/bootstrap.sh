@@ -73,9 +73,12 @@ check_python
 # shellcheck disable=SC2046
 apt_install $(missing_packages "$purpose" | sort -u)
 check_redis
+tools/engine.sh start
+# The image takes longest where it has to be made: meanwhile the environment is installed.
+tools/sample_image.sh make &
+image=$!
 make_environment requirements.lock
 if [ "$purpose" = dev ]; then
     make_environment requirements-dev.lock
 fi
-tools/engine.sh start
-tools/sample_image.sh make
+wait "$image"

@@ -47,6 +47,7 @@ apt_install() {
     is_root || fail "please install as root, then run this again: apt-get install -y --no-install-recommends $*"
     has apt-get || fail "please install, then run this again: $* (the names are Debian's)"
     _aptlog="$REMORA_HOME/log/apt.log"
+    mkdir -p "$REMORA_HOME/log"
     say "installing $* (apt)"
     if ! apt-cache show "$@" >/dev/null 2>&1 || [ -z "$(find /var/lib/apt/lists -name '*Packages*' 2>/dev/null | head -n 1)" ]; then
         quiet "$_aptlog" apt-get update || exit 1

@@ -16,7 +16,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from fixtures.dashboard import PASSWORD, Dashboard, dashboard  # noqa: E402
+from fixtures.dashboard import Dashboard, dashboard  # noqa: E402
+from fixtures.dashboard_seed import PASSWORD  # noqa: E402
 
 CHROMIUM = "/usr/bin/chromium"
 ARGS = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
@@ -41,8 +42,8 @@ def pages(shown: Dashboard) -> dict[str, tuple[str, str]]:
         "executions-empty": ("mira", f"/projects/{ids['project_empty']}/"),
         **executions,
         "execution-stop": ("mira", f"/executions/{ids['started']}/stop"),
-        "environments": ("jonas", "/environments/"),
-        "environment": ("jonas", "/environments/gpu-v100/"),
+        "environments": ("mira", "/environments/"),
+        "environment": ("mira", "/environments/gpu-v100/"),
         "not-found": ("mira", "/nothing"),
     }
 
@@ -62,7 +63,7 @@ def take(browser: Browser, shown: Dashboard, wanted: list[str], out: Path, full:
     named = pages(shown)
     for theme in THEMES:
         for width, height in SIZES:
-            for user in ("", "mira", "jonas", "empty"):
+            for user in ("", "mira", "empty"):
                 names = [name for name, (who, _) in named.items() if who == user and (not wanted or name in wanted)]
                 if not names:
                     continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
@@ -61,7 +62,6 @@ class AccountsService:
         self._session_ttl = timedelta(seconds=session_ttl)
         self._attempts = attempts_per_minute
         self._hasher = PasswordHasher()
-        self._dummy = self._hasher.hash(new_token())
 
     def create_user(
         self, username: str, email: str = "", password: str | None = None, *, is_operator: bool = False
@@ -128,15 +128,16 @@ class AccountsService:
     def authenticate(self, username: str, password: str, address: str) -> str:
         """The user's id. Raises ValidationError (same time and text for an unknown user) or TooManyError."""
         reserved = self._reserve(username, address)
+        dummy = self._dummy
         with self._db.read(SYSTEM) as session:
             user = session.scalar(select(User).where(User.username == username, User.disabled_at.is_(None)))
-            stored = user.password_hash if user and user.password_hash else self._dummy
+            stored = user.password_hash if user and user.password_hash else dummy
             user_id = user.id if user else None
         try:
             self._hasher.verify(stored, password)
         except (VerificationError, InvalidHashError):
             user_id = None
-        if user_id is None or stored is self._dummy:
+        if user_id is None or stored is dummy:
             raise ValidationError({"non_field_errors": (WRONG_LOGIN, "authorization")})
         with self._db.begin(SYSTEM) as session:
             session.execute(delete(LoginFailure).where(LoginFailure.id.in_(reserved)))
@@ -269,6 +270,11 @@ class AccountsService:
             projects=projects,
             project_organizations=frozenset(row.organization_id for row in memberships),
         )
+
+    @cached_property
+    def _dummy(self) -> str:
+        """What an unknown user's password is held against, so that it costs as much as a known one's."""
+        return self._hasher.hash(new_token())
 
     def _reserve(self, username: str, address: str) -> list[str]:
         """Count this try as wrong until it is known to be right, so that tries at once can't pass the limit together.

@@ -11,6 +11,14 @@ from controlplane.pages.format import money, number, size, span
 
 MOST_SLATS = 48
 OWN = ("embedded", "ssh")
+PROVIDERS = {
+    "embedded": "This machine",
+    "ssh": "Own machines",
+    "aws": "AWS",
+    "gcp": "GCP",
+    "azure": "Azure",
+    "openstack": "OpenStack",
+}
 WORKER_STATES = {
     "active": ("idle", "complete"),
     "silent": ("silent", "warn"),
@@ -141,8 +149,7 @@ def _slats_label(slats: list[str]) -> str:
 def _where(group: WorkerGroup, installation: Installation | None) -> str:
     if installation is None:
         return group.region
-    names = {"embedded": "This machine", "ssh": "Own machines", "aws": "AWS", "gcp": "GCP", "azure": "Azure"}
-    provider = names.get(installation.provider, installation.provider.capitalize())
+    provider = PROVIDERS.get(installation.provider, installation.provider)
     return f"{provider} {group.region}".strip()
 
 
@@ -166,7 +173,7 @@ def _why(group: WorkerGroup, workers: list[Worker], load: Load, slots: int, busy
         return "Every machine is silent or leaving; it goes on by itself when one is back"
     if busy >= slots:
         waiting = f"; {number(load.waiting)} waiting" if load.waiting else ""
-        return f"All {number(slots)} slots are busy{waiting}"
+        return f"{'Its only slot is' if slots == 1 else f'All {number(slots)} slots are'} busy{waiting}"
     free = slots - busy
     return f"{number(free)} of {number(slots)} slots {'is' if free == 1 else 'are'} free" if busy else "Nothing runs"
 

@@ -9,7 +9,8 @@ from datetime import datetime
 from controlplane.executions.models import FINAL, Attempt, Execution, ExecutionEvent
 from controlplane.pages.format import span, time_of_day
 
-PHASES = {"code": "Code", "image": "Image", "inputs": "Inputs", "running": "Command", "uploading": "Outputs"}
+PHASES = {"granted": "Granted", "code": "Code", "image": "Image", "inputs": "Inputs", "running": "Command", "uploading": "Outputs"}
+SLOW_GRANT = 5  # seconds between grant and first word of the machine that are worth a phase of their own
 TO_COME = ("image", "inputs", "running", "uploading")
 OUTCOMES = {
     "lost": "machine lost",
@@ -48,6 +49,8 @@ def timeline(
         waits_from, name = attempt.ended_at or now, "Queued again"
     if not attempts or _is_over_early(execution, attempts[-1]):
         phases.append(_waiting(name, waits_from, execution.ended_at, execution, now))
+        if execution.state not in FINAL:
+            phases.extend(Phase(PHASES[phase], "to come", "todo") for phase in TO_COME)
     return phases
 
 
@@ -95,14 +98,14 @@ def _starts(attempt: Attempt, events: Sequence[ExecutionEvent]) -> list[tuple[st
     starts: list[tuple[str, datetime]] = []
     for event in events:
         phase = str(event.payload.get("phase", ""))
-        if event.kind != "phase" or event.attempt_id != attempt.id or phase not in PHASES:
+        if event.kind != "phase" or event.attempt_id != attempt.id or phase not in PHASES or phase == "granted":
             continue
         if not starts or starts[-1][0] != phase:
             starts.append((phase, event.at))
-    if starts and starts[0][1] > attempt.granted_at:
+    if starts and (starts[0][1] - attempt.granted_at).total_seconds() > SLOW_GRANT:
         starts.insert(0, ("granted", attempt.granted_at))
     if starts:
-        return starts
+        return [(starts[0][0], attempt.granted_at), *starts[1:]]
     if attempt.running_at is None:
         return [("granted", attempt.granted_at)]
     return [("granted", attempt.granted_at), ("running", attempt.running_at)]

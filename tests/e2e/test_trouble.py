@@ -106,7 +106,8 @@ def door() -> Iterator[EngineDoor]:
 def troubled(door: EngineDoor, served: FileServer) -> Iterator[Bench]:
     """A stack whose worker has 260 MB of disk, whose data store has 2 MB, and whose engine is behind the door."""
     home = Path(tempfile.mkdtemp(prefix="remora-test-"))
-    stack = Stack(home, {"DOCKER_HOST": f"unix://{door.path}"})
+    engine = f"unix://{door.path}"
+    stack = Stack(home, {"DOCKER_HOST": engine}, {"engine": engine})
     with small_disk(home / "agent", "260m"), small_disk(home / "stores" / "data", "2m"):
         try:
             stack.start()

@@ -167,20 +167,18 @@ def test_a_foreign_id_in_a_body_is_refused(world: World, things: dict[str, Any])
     assert eve.post("/api/v0/projects/", json={"name": "x", "owner": "ann"}).status_code == 400
 
 
-@pytest.mark.parametrize("bad", ["x", "..", "%00", "1", "a" * 300, "0" * 36, "%2e%2e", "é", "null", "-1"])
-def test_malformed_ids_are_404(world: World, bad: str) -> None:
+BAD_IDS = ("x", "..", "%00", "1", "a" * 300, "0" * 36, "%2e%2e", "é", "null", "-1")
+PATHS = ("projects/{}/", "projects/{}/commits/", "commits/{}/", "executions/{}/", "executions/{}/events/", "data/{}/")
+
+
+def test_malformed_ids_are_404(world: World) -> None:
     ann = world.client("ann")
-    for path in (
-        "projects/{}/",
-        "projects/{}/commits/",
-        "commits/{}/",
-        "executions/{}/",
-        "executions/{}/events/",
-        "data/{}/",
-    ):
-        answer = ann.get("/api/v0/" + path.format(bad))
-        assert answer.status_code in (404, 308, 400), (path, answer.status_code, answer.text[:200])
-    assert ann.get("/api/v0/commits/~abc/", query_string={"project": bad}).status_code == 404
+    for bad in BAD_IDS:
+        for path in PATHS:
+            answer = ann.get("/api/v0/" + path.format(bad))
+            assert answer.status_code in (404, 308), (path, bad, answer.status_code, answer.text[:200])
+        if "%" not in bad:
+            assert ann.get("/api/v0/commits/~abc/", query_string={"project": bad}).status_code == 404
 
 
 def actor_of(world: World, name: str) -> Actor:
@@ -265,29 +263,29 @@ def test_unknown_fields_are_not_assigned_and_named(world: World, things: dict[st
 PLAIN = "/api/v0/users/me/"
 
 
-@pytest.mark.parametrize(
-    ("path", "headers"),
-    [
-        ("//api/v0/users/me/", {}),
-        ("/api/v0/./users/me/", {}),
-        ("/api/v0/users/me/;x=1", {}),
-        ("/api/v0/users/%6de/", {}),
-        ("/api/v0/users/me/%00", {}),
-        ("/api/v0/x/../users/me/", {}),
-        ("/static/../api/v0/users/me/", {}),
-        ("/login/../api/v0/users/me/", {}),
-        (PLAIN, {"X-Original-URL": "/api/v0/server/"}),
-        (PLAIN, {"X-Rewrite-URL": "/api/v0/server/"}),
-        (PLAIN, {"X-HTTP-Method-Override": "OPTIONS"}),
-        (PLAIN, {"X-Forwarded-Host": "localhost"}),
-        (PLAIN, {"X-Forwarded-For": "127.0.0.1"}),
-        (PLAIN, {"X-Forwarded-User": "ann", "Remote-User": "ann"}),
-    ],
-)
-def test_path_tricks_open_nothing(world: World, path: str, headers: dict[str, str]) -> None:
-    answer = world.client().get(path, headers=headers)
-    assert answer.status_code in (401, 404, 308), (path, answer.status_code)
-    assert "ann" not in answer.text
+TRICKS: list[tuple[str, dict[str, str]]] = [
+    ("//api/v0/users/me/", {}),
+    ("/api/v0/./users/me/", {}),
+    ("/api/v0/users/me/;x=1", {}),
+    ("/api/v0/users/%6de/", {}),
+    ("/api/v0/users/me/%00", {}),
+    ("/api/v0/x/../users/me/", {}),
+    ("/static/../api/v0/users/me/", {}),
+    ("/login/../api/v0/users/me/", {}),
+    (PLAIN, {"X-Original-URL": "/api/v0/server/"}),
+    (PLAIN, {"X-Rewrite-URL": "/api/v0/server/"}),
+    (PLAIN, {"X-HTTP-Method-Override": "OPTIONS"}),
+    (PLAIN, {"X-Forwarded-Host": "localhost"}),
+    (PLAIN, {"X-Forwarded-For": "127.0.0.1"}),
+    (PLAIN, {"X-Forwarded-User": "ann", "Remote-User": "ann"}),
+]
+
+
+def test_path_tricks_open_nothing(world: World) -> None:
+    for path, headers in TRICKS:
+        answer = world.client().get(path, headers=headers)
+        assert answer.status_code in (401, 404, 308), (path, answer.status_code)
+        assert "ann" not in answer.text
 
 
 @pytest.mark.parametrize(

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
 from pathlib import Path
 
-from worker_bootstrap.agent.config import read_config
-from worker_bootstrap.agent.identity import JoinRefusedError
-from worker_bootstrap.agent.service import Agent, log, wait_for_engine
+from worker_bootstrap.agent.config import ConfigError, read_config
+from worker_bootstrap.agent.lock import AlreadyRunningError, only_one
+from worker_bootstrap.agent.log import configure, logger
+from worker_bootstrap.agent.machine import UnfitError, wait_until_fit
+from worker_bootstrap.agent.service import Agent
+
+UNUSABLE = 78  # EX_CONFIG: starting again does not help
 
 
 def main() -> None:
-    """Run until asked to end. Containers and line keepers live on."""
-    parser = argparse.ArgumentParser(prog="remora-agent")
-    parser.add_argument("--home", type=Path, required=True)
-    home = parser.parse_args().home
-    stop = threading.Event()
+    """Run until asked to end (SIGTERM, SIGINT). Containers and line keepers live on."""
+    parser = argparse.ArgumentParser(prog="remora-agent", description="Runs attempts on this machine.")
+    parser.add_argument("--home", type=Path, required=True, help="folder with agent.json")
+    home: Path = parser.parse_args().home.resolve()
+    os.umask(0o022)
+    configure()
+    halted = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    config = read_config(home)
+        signal.signal(number, lambda *_: halted.set())
     try:
-        wait_for_engine(config, stop)
-        Agent(home, config, stop).run()
-    except JoinRefusedError as error:
-        log(str(error))
-        sys.exit(1)
+        config = read_config(home)
+        with only_one(home / "agent.lock"):
+            if wait_until_fit(config, halted):
+                Agent(home, config, halted).run()
+    except (ConfigError, UnfitError, AlreadyRunningError) as error:
+        logger.error("%s", error)
+        sys.exit(UNUSABLE)
+    sys.stdout.flush()
+    os._exit(0)  # threads that wait for the network must not keep the service waiting
 
 
 if __name__ == "__main__":

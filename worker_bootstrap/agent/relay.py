@@ -1,40 +1,69 @@
-"""The one door out of a container: calls of `api.json`, with a token of the execution, carried over the queue."""
+"""The one door out of a container to the agent: the calls of api.json, with a token of the execution.
+
+It listens on the attempt's own bridge address, on a port of its own; the runtime lets only that bridge reach it.
+"""
 
 from __future__ import annotations
 
 import hmac
+import json
 import threading
-import uuid
+import time
+from collections import deque
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from worker_bootstrap.agent.wire import UnansweredError
-from worker_bootstrap.protocol.messages import Relay
-
+METHODS = {"set_status_detail": "POST", "input_request": "GET", "trigger_catalog": "GET"}
 MAX_BODY = 64 * 1024
-CALLS = ("set_status_detail", "input_request", "trigger_catalog")
-Carry = Callable[[Relay], Relay]
+MAX_QUERY = 16 * 1024
+MAX_AT_ONCE = 8
+MAX_A_SECOND = 20
+TIMEOUT = 30
+
+Call = Callable[[str, dict[str, list[str]], str], tuple[int, str]]
+"""(name, query, body) -> (status, JSON text)."""
+
+
+class Rate:
+    """At most `most` calls in any second."""
+
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most = most
+        self._clock = clock
+        self._times: deque[float] = deque()
+        self._lock = threading.Lock()
+
+    def allow(self) -> bool:
+        """Whether one more fits now."""
+        with self._lock:
+            now = self._clock()
+            while self._times and now - self._times[0] > 1.0:
+                self._times.popleft()
+            if len(self._times) >= self._most:
+                return False
+            self._times.append(now)
+            return True
 
 
 class RelayServer:
-    """Listens on the attempt's bridge address only."""
+    """Serves one attempt until `close`. Raises OSError when the address or port is not free."""
 
-    def __init__(self, address: str, token: str, carry: Carry) -> None:
-        handler = _handler(token, carry)
-        self._server = ThreadingHTTPServer((address, 0), handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
+    def __init__(self, address: str, port: int, token: str, call: Call) -> None:
+        self._server = _Server((address, port), _handler(token, call))
         self._address = address
         self._token = token
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.port: int = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
 
-    def config(self) -> dict[str, dict[str, object]]:
-        """The content of `api.json`."""
+    def config(self) -> dict[str, dict[str, Any]]:
+        """The object of api.json: arguments for an HTTP client, by call."""
         headers = {"Authorization": f"Token {self._token}"}
         base = f"http://{self._address}:{self.port}"
-        methods = {"set_status_detail": "POST", "input_request": "GET", "trigger_catalog": "GET"}
-        return {call: {"url": f"{base}/{call}", "method": methods[call], "headers": headers} for call in CALLS}
+        return {
+            name: {"url": f"{base}/{name}", "method": method, "headers": headers} for name, method in METHODS.items()
+        }
 
     def close(self) -> None:
         """Stop listening."""
@@ -42,30 +71,68 @@ class RelayServer:
         self._server.server_close()
 
 
-def _handler(token: str, carry: Carry) -> type[BaseHTTPRequestHandler]:
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 16
+
+    def __init__(self, *args: Any) -> None:
+        self._room = threading.BoundedSemaphore(MAX_AT_ONCE)
+        super().__init__(*args)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Each in a thread, a few at once; the others wait in the listen queue."""
+        self._room.acquire()
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._room.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """As the base class, and room for the next."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A caller that went away is nobody's trouble."""
+
+
+def _handler(token: str, call: Call) -> type[BaseHTTPRequestHandler]:
+    rate = Rate(MAX_A_SECOND)
+
     class Handler(BaseHTTPRequestHandler):
-        timeout = 30
+        timeout = TIMEOUT
+        server_version = "relay"
+        sys_version = ""
 
         def _serve(self) -> None:
             sent = self.headers.get("Authorization", "")
-            if not hmac.compare_digest(sent.encode(), f"Token {token}".encode()):
-                self._answer(401, '{"detail": "wrong token"}')
+            if not token or not hmac.compare_digest(sent.encode(), f"Token {token}".encode()):
+                self._refuse(401, "the token is not this execution's")
                 return
             parts = urlsplit(self.path)
-            call = parts.path.strip("/")
-            length = int(self.headers.get("Content-Length") or 0)
-            if call not in CALLS or not 0 <= length <= MAX_BODY:
-                self._answer(404 if call not in CALLS else 413, '{"detail": "not served"}')
+            name = parts.path.strip("/")
+            if METHODS.get(name) is None or len(parts.query) > MAX_QUERY:
+                self._refuse(404, "no such call")
                 return
-            body = self.rfile.read(length).decode("utf-8", "replace")
-            try:
-                answer = carry(Relay(str(uuid.uuid4()), call, parse_qs(parts.query), body))
-            except UnansweredError as error:
-                self._answer(504, f'{{"detail": "{error}"}}')
+            length = self.headers.get("Content-Length", "0")
+            if not length.isdigit() or int(length) > MAX_BODY:
+                self._refuse(413, f"the body may have {MAX_BODY} bytes")
                 return
-            self._answer(answer.status or 200, answer.body)
+            body = self.rfile.read(int(length)).decode("utf-8", "replace")
+            if not rate.allow():
+                self._refuse(429, f"at most {MAX_A_SECOND} calls a second")
+                return
+            self._answer(*call(name, parse_qs(parts.query, max_num_fields=200), body))
 
         do_GET = do_POST = _serve  # noqa: N815
+
+        def _refuse(self, status: int, why: str) -> None:
+            self.close_connection = True
+            self._answer(status, json.dumps({"detail": why}))
 
         def _answer(self, status: int, body: str) -> None:
             data = body.encode()

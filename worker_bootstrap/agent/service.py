@@ -1,10 +1,10 @@
-"""The agent: joins, listens, runs attempts, beats."""
+"""The agent: joins, listens, runs attempts, beats. One composition root for all its parts."""
 
 from __future__ import annotations
 
 import json
 import shutil
-import sys
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -12,193 +12,312 @@ from typing import Any
 
 import redis
 
-from worker_bootstrap.agent import reasons
-from worker_bootstrap.agent.attempt import AttemptRunner, Tools, save_job
-from worker_bootstrap.agent.config import AgentConfig
-from worker_bootstrap.agent.files import Transfer
-from worker_bootstrap.agent.identity import (
-    VERSION,
-    Identity,
-    JoinRefusedError,
-    connect,
-    facts,
-    join,
-    load_identity,
-    save_identity,
-)
-from worker_bootstrap.agent.runtime.docker import DockerRuntime, EngineGoneError, Firewall
-from worker_bootstrap.agent.wire import Outbox, Wire
-from worker_bootstrap.protocol import codec, crypto
+from worker_bootstrap.agent import VERSION, reasons
+from worker_bootstrap.agent.attempt.context import Secrets, Tools
+from worker_bootstrap.agent.attempt.prepare import remove_tree
+from worker_bootstrap.agent.attempt.runner import END_KEY, AttemptRunner
+from worker_bootstrap.agent.attempt.state import StateFile
+from worker_bootstrap.agent.cache import Cache
+from worker_bootstrap.agent.config import AgentConfig, read_config
+from worker_bootstrap.agent.deadman import Contact, should_power_off
+from worker_bootstrap.agent.http import input_client, signed_client
+from worker_bootstrap.agent.identity import IdentityStore, Keys, Membership, facts
+from worker_bootstrap.agent.inbox import Inbox
+from worker_bootstrap.agent.join import join
+from worker_bootstrap.agent.link import Link
+from worker_bootstrap.agent.log import logger
+from worker_bootstrap.agent.machine import make_runtime
+from worker_bootstrap.agent.outbox import Outbox
+from worker_bootstrap.agent.questions import Questions
+from worker_bootstrap.agent.runtime.base import ContainerRuntimeError, Runtime
+from worker_bootstrap.agent.sender import Sender
+from worker_bootstrap.agent.slots import Slots
+from worker_bootstrap.protocol import codec, crypto, typed
 from worker_bootstrap.protocol.errors import ProtocolError
 from worker_bootstrap.protocol.job import Job
-from worker_bootstrap.protocol.messages import Accepted, Beat, Drain, End, Envelope, Hello, Stop
-from worker_bootstrap.protocol.typed import load
+from worker_bootstrap.protocol.messages import Accepted, Ack, Beat, Drain, End, Envelope, Hello, Stop
+
+SHUTDOWN = 8.0
+TICK = 0.2
 
 
 class Agent:
-    """One machine's agent. `run` returns when `stop` is set; containers live on."""
+    """One machine's agent. `run` returns when `halted` is set or it was drained; containers live on."""
 
-    def __init__(self, home: Path, config: AgentConfig, stop: threading.Event) -> None:
+    def __init__(self, home: Path, config: AgentConfig, halted: threading.Event) -> None:
         self._home = home
+        self._halted = halted
         self._config = config
-        self._stop = stop
         self._runners: dict[str, AttemptRunner] = {}
-        self._threads: dict[str, threading.Thread] = {}
-        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.RLock()
         self._draining = False
+        self._beat_now = threading.Event()
         for name in ("spool", "cache", "work"):
-            (home / name).mkdir(parents=True, exist_ok=True)
+            (home / name).mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def run(self) -> None:
-        """Until `stop`."""
-        firewall = Firewall()
-        if not firewall.active and not self._config.allow_without_firewall:
-            raise JoinRefusedError("firewall rules need root: run the agent as root")
-        identity = self._identity()
-        if identity is None:
+        """Until it is asked to end."""
+        store = IdentityStore(self._home / "identity")
+        keys = store.keys(self._config.machine)
+        membership = store.membership() or self._join(store, keys)
+        if membership is None:
             return
-        outbox = Outbox(self._home / "spool" / f"{identity.worker}.db")
-        client = connect(self._config, identity.queue_user, identity.queue_password)
-        self._wire = Wire(client, identity, outbox, self._config.resend_after, log)
-        runtime = DockerRuntime(self._config.engine)
-        self._tools = Tools(
-            self._home, self._config, self._wire, runtime, firewall, Transfer(self._config.http_timeout)
-        )
-        self._identity_now = identity
+        self._config = read_config(self._home, membership.settings)
+        self._wire(store, keys, membership)
         self._resume()
-        threads = [
-            threading.Thread(target=self._wire.run_sender, args=(self._stop,), daemon=True),
-            threading.Thread(target=self._wire.run_receiver, args=(self._stop, self._handle), daemon=True),
-        ]
-        for thread in threads:
-            thread.start()
-        self._beats()
+        for name, work in (("sender", self._sender.run), ("inbox", self._inbox.run)):
+            self._spawn(name, lambda work=work: work(self._halted))
+        self._lead()
+        self._shut_down()
 
-    def _identity(self) -> Identity | None:
-        """The stored identity; joins when there is none, again and again until it is answered."""
-        path = self._home / "identity.json"
-        identity = load_identity(path)
-        while not identity.worker and not self._stop.is_set():
-            try:
-                identity = join(self._config, identity)
-                save_identity(path, identity)
-                log(f"joined as {identity.worker}")
-            except (JoinRefusedError, redis.RedisError) as error:
-                log(f"not joined yet: {error}")
-                self._stop.wait(2.0)
-        return identity if identity.worker else None
+    # ---- composition -------------------------------------------------------------------------------
+    def _join(self, store: IdentityStore, keys: Keys) -> Membership | None:
+        membership = join(self._config, keys, self._halted.is_set, self._halted.wait)
+        if membership is not None:
+            store.keep(membership)
+            logger.info("joined as worker %s of group %s", membership.worker, self._config.group)
+        return membership
+
+    def _wire(self, store: IdentityStore, keys: Keys, membership: Membership) -> None:
+        config = self._config
+        self._keys = keys
+        self._outbox = Outbox(self._home / "spool" / "outbox.db")
+        self._link = Link(config, keys, membership, lambda: self._rejoin(store, keys))
+        self._bind(membership)
+        self._questions = Questions(self._link, config.ask_interval)
+        self._sender = Sender(config, self._link, self._outbox)
+        self._inbox = Inbox(config, self._link, self._outbox, self.handle)
+        self._slots = Slots(config.slots)
+        self._runtime: Runtime = make_runtime(config, membership)
+        self._tools = Tools(
+            home=self._home,
+            config=config,
+            link=self._link,
+            outbox=self._outbox,
+            questions=self._questions,
+            runtime=self._runtime,
+            cache=Cache(self._home / "cache", config.cache_bytes, config.min_disk_free),
+            signed_http=signed_client(config),
+            input_http=input_client(config),
+            halted=self._halted,
+        )
+
+    def _rejoin(self, store: IdentityStore, keys: Keys) -> Membership | None:
+        """The same worker with a new password; another one if the master has forgotten this machine."""
+        fresh = self._join(store, keys)
+        if fresh is not None:
+            self._bind(fresh)
+        return fresh
+
+    def _bind(self, membership: Membership) -> None:
+        """What another worker left here belongs to nobody any more: its containers are ended."""
+        if self._outbox.bind(membership.worker):
+            logger.warning("this machine is a new worker now: attempts of the former one are ended")
+            with self._lock:
+                runners = list(self._runners.values())
+            for runner in runners:
+                runner.stop(Stop("superseded", kill=True))
+            for folder in (self._home / "work").iterdir() if not runners else ():
+                remove_tree(folder)
 
     def _resume(self) -> None:
-        """Attempts that a former agent left: their containers are found again."""
+        """Attempts that a former agent left go on where they stood."""
         for folder in sorted((self._home / "work").iterdir()):
-            document = folder / "job.json"
-            if document.exists():
-                self._start(load(Job, json.loads(document.read_text())))
+            try:
+                job = StateFile(folder).job()
+            except ProtocolError as error:
+                logger.warning("%s can't be read: %s", folder.name, error)
+                job = None
+            if job is None or self._outbox.has(folder.name, END_KEY):
+                self._forget(folder)
             else:
-                shutil.rmtree(folder, ignore_errors=True)
+                self._start(job)
 
-    def _handle(self, message: Envelope) -> None:
-        if message.kind == "grant":
+    def _forget(self, folder: Path) -> None:
+        try:
+            self._runtime.cleanup(folder.name)
+        except ContainerRuntimeError as error:
+            logger.warning("attempt %s: left for later: %s", folder.name, error)
+            return
+        remove_tree(folder)
+
+    # ---- messages ----------------------------------------------------------------------------------
+    def handle(self, message: Envelope) -> None:
+        """One verified message. Raises ProtocolError for a body that does not fit; may come twice."""
+        if message.kind == "ack":
+            self._sender.on_ack(codec.body(Ack, message).seq)
+        elif message.kind in ("urls", "relay"):
+            self._questions.on_answer(message)
+        elif message.kind == "grant":
             self._grant(message)
         elif message.kind == "stop":
             self._stop_attempt(message)
         elif message.kind == "drain":
-            codec.body(Drain, message)
-            self._draining = True
+            self._drain(codec.body(Drain, message))
 
     def _grant(self, message: Envelope) -> None:
-        job = load(Job, message.body)
-        if job.worker != self._identity_now.worker or job.attempt != message.attempt:
-            raise ProtocolError("the job is for another worker or attempt")
+        job = typed.load(Job, message.body)
+        member = self._link.membership
+        if job.attempt != message.attempt or job.worker != member.worker or job.installation != member.installation:
+            raise ProtocolError(f"job of attempt {job.attempt:.64} for worker {job.worker:.64}")
+        if self._is_known(job):
+            self._emit_accepted(job, Accepted())
+            return
+        refused = self._why_refuse(job)
+        if refused:
+            logger.warning("attempt %s refused: %s", job.attempt, refused.refused)
+            self._emit_accepted(job, refused)
+            return
+        StateFile(self._home / "work" / job.attempt).create(message.body)
+        self._outbox.remember(job.execution, job.number, job.attempt)
+        self._emit_accepted(job, Accepted())
+        self._start(job)
+        self._beat_now.set()
+
+    def _is_known(self, job: Job) -> bool:
         with self._lock:
-            known = job.attempt in self._runners or self._seen(job)
-        if not known:
-            save_job(self._home / "work" / job.attempt, message.body)
-            self._remember(job)
-            self._wire.emit("accepted", job.attempt, Accepted())
-            self._start(job)
+            return job.attempt in self._runners or self._outbox.newest(job.execution) == job.attempt
 
-    def _seen(self, job: Job) -> bool:
-        """A grant that came twice, or an attempt older than one that this machine ran."""
-        path = self._home / "spool" / f"seen-{job.execution}"
-        return path.exists() and int(path.read_text()) >= job.number
+    def _why_refuse(self, job: Job) -> Accepted | None:
+        if "/" in job.attempt or job.attempt in ("", ".", ".."):
+            raise ProtocolError("attempt: not an id")
+        if self._outbox.is_old(job.execution, job.number):
+            raise ProtocolError(f"attempt number {job.number} is not newer than one that is known here")
+        if self._draining:
+            return Accepted(reasons.DRAINING, "this machine is leaving")
+        with self._lock:
+            if len(self._runners) >= 2 * self._config.slots:
+                return Accepted(reasons.NO_SLOT, "all slots are taken")
+        if self._open_secrets(job) is None:
+            return Accepted(reasons.BAD_JOB, "its secrets are not sealed to this machine")
+        return None
 
-    def _remember(self, job: Job) -> None:
-        (self._home / "spool" / f"seen-{job.execution}").write_text(str(job.number))
+    def _emit_accepted(self, job: Job, body: Accepted) -> None:
+        self._outbox.put("accepted", job.attempt, typed.dumps(body))
+
+    def _stop_attempt(self, message: Envelope) -> None:
+        request = codec.body(Stop, message)
+        with self._lock:
+            runner = self._runners.get(message.attempt)
+        if runner is not None:
+            runner.stop(request)
+        elif not self._outbox.has(message.attempt, END_KEY):
+            end = End("unknown", reasons.FORGOTTEN, "", detail="this machine does not know the attempt")
+            self._outbox.put("end", message.attempt, typed.dumps(end))
+
+    def _drain(self, body: Drain) -> None:
+        if not self._draining:
+            logger.info("draining: %s", body.reason or "asked by the master")
+        self._draining = True
+        self._beat_now.set()
+
+    # ---- attempts ----------------------------------------------------------------------------------
+    def _open_secrets(self, job: Job) -> Secrets | None:
+        try:
+            raw = self._keys.seal_key.open(crypto.unb64(job.secrets), job.attempt.encode())
+            return typed.load(Secrets, json.loads(raw))
+        except ValueError:
+            return None
 
     def _start(self, job: Job) -> None:
         secrets = self._open_secrets(job)
         if secrets is None:
-            self._wire.emit("end", job.attempt, End("failed", reasons.AGENT_ERROR, "", detail="sealed secrets"))
+            end = End("failed", reasons.AGENT_ERROR, "", detail="its secrets are not sealed to this machine")
+            self._outbox.put("end", job.attempt, typed.dumps(end), END_KEY)
+            self._forget(self._home / "work" / job.attempt)
             return
-        runner = AttemptRunner(job, secrets, self._tools)
-        thread = threading.Thread(target=self._run_attempt, args=(runner,), daemon=True)
+        runner = AttemptRunner(self._tools, job, secrets)
         with self._lock:
-            self._runners[job.attempt], self._threads[job.attempt] = runner, thread
-        thread.start()
+            self._runners[job.attempt] = runner
+        self._threads.append(self._spawn(f"attempt-{job.number}", lambda: self._run_attempt(runner)))
 
     def _run_attempt(self, runner: AttemptRunner) -> None:
+        slot = -1
+
+        def take() -> int:
+            nonlocal slot
+            slot = self._slots.take(runner.slot, self._halted.is_set)
+            return slot
+
         try:
-            runner.run()
+            runner.run(take)
         finally:
+            if slot >= 0:
+                self._slots.give(slot)
             with self._lock:
                 self._runners.pop(runner.job.attempt, None)
-                self._threads.pop(runner.job.attempt, None)
-            self._beat()
-
-    def _open_secrets(self, job: Job) -> dict[str, Any] | None:
-        try:
-            raw = self._identity_now.seal_key.open(crypto.unb64(job.secrets), job.attempt.encode())
-            return json.loads(raw)
-        except ValueError:
-            return None
-
-    def _stop_attempt(self, message: Envelope) -> None:
-        with self._lock:
-            runner = self._runners.get(message.attempt)
-        if runner is not None:
-            runner.stop(codec.body(Stop, message))
-        elif not (self._home / "work" / message.attempt).exists():
-            self._wire.emit("end", message.attempt, End("unknown", reasons.FORGOTTEN, ""))
-
-    def _beats(self) -> None:
-        hello = False
-        while not self._stop.is_set():
-            try:
-                if not hello:
-                    self._wire.say("hello", Hello(VERSION, self._config.slots, self._running(), facts()))
-                    hello = True
-            except redis.RedisError as error:
-                log(f"queue away: {error}")
-            self._beat()
-            self._stop.wait(self._config.beat_interval)
-
-    def _beat(self) -> None:
-        running = self._running()
-        disk = shutil.disk_usage(self._home).free
-        free = 0 if self._draining else max(0, self._config.slots - len(running))
-        try:
-            self._wire.say("beat", Beat(free, running, self._wire.read_position, self._draining, disk))
-        except redis.RedisError as error:
-            log(f"queue away: {error}")
+                self._threads = [thread for thread in self._threads if thread.is_alive()]
+            self._beat_now.set()
 
     def _running(self) -> list[str]:
         with self._lock:
-            return sorted(self._runners)
+            return sorted(attempt for attempt, runner in self._runners.items() if not runner.ended)
 
+    # ---- leading -----------------------------------------------------------------------------------
+    def _lead(self) -> None:
+        """Hello, then beats; rules, orphans and the dead-man timer in between."""
+        greeted = False
+        orphans_at = time.monotonic()
+        while not self._halted.is_set():
+            greeted = greeted or self._hello()
+            self._beat()
+            if time.monotonic() >= orphans_at:
+                orphans_at = time.monotonic() + self._config.orphan_interval
+                self._sweep()
+            if self._draining and not self._running() and not self._outbox.pending():
+                logger.info("drained: leaving")
+                self._halted.set()
+            self._watch_contact()
+            self._beat_now.wait(self._config.beat_interval)
+            self._beat_now.clear()
 
-def wait_for_engine(config: AgentConfig, stop: threading.Event) -> None:
-    """Until the engine answers."""
-    runtime = DockerRuntime(config.engine)
-    while not stop.is_set():
+    def _hello(self) -> bool:
         try:
-            runtime.ping()
-            return
-        except EngineGoneError as error:
-            log(f"engine away: {error}")
-            stop.wait(2.0)
+            self._link.say("hello", Hello(VERSION, self._config.slots, self._running(), facts()))
+        except redis.RedisError:
+            return False
+        return True
 
+    def _beat(self) -> None:
+        running = self._running()
+        free = 0 if self._draining else max(0, self._config.slots - len(running))
+        disk = shutil.disk_usage(self._home).free
+        try:
+            self._link.say("beat", Beat(free, running, self._outbox.position(), self._draining, disk))
+        except redis.RedisError as error:
+            logger.warning("no beat: %s", error)
 
-def log(message: str) -> None:
-    """A line of the agent's own log."""
-    print(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), message, file=sys.stderr, flush=True)
+    def _sweep(self) -> None:
+        """Put firewall rules back, and take away containers that no attempt owns."""
+        try:
+            self._runtime.refresh_rules()
+            for attempt in self._runtime.list_attempts():
+                with self._lock:
+                    owned = attempt in self._runners
+                if not owned:
+                    logger.warning("container of attempt %s has no owner: removed", attempt)
+                    self._runtime.cleanup(attempt)
+        except ContainerRuntimeError as error:
+            logger.warning("the engine is away: %s", error)
+
+    def _watch_contact(self) -> None:
+        config = self._config
+        contact = Contact(self._inbox.last_heard, bool(self._running()))
+        if should_power_off(time.monotonic(), contact, config.max_offline, config.lease_lost_after):
+            logger.error("cut off for %.0f s: powering off", time.monotonic() - contact.last_heard)
+            if config.power_off:
+                subprocess.run(config.power_off, check=False)
+
+    def _shut_down(self) -> None:
+        """Attempts stop where they are and are found again; nobody waits longer than the service's patience."""
+        deadline = time.monotonic() + SHUTDOWN
+        for thread in list(self._threads):
+            thread.join(max(0.0, deadline - time.monotonic()))
+        logger.info("ended; %d containers run on", len(self._running()))
+
+    @staticmethod
+    def _spawn(name: str, work: Any) -> threading.Thread:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
+        return thread

@@ -1,152 +1,295 @@
-"""The line keeper: one small process per attempt, outliving the agent, sole writer of the spool.
+"""The line keeper: one small process per attempt that holds the container's output and alone writes the spool.
 
-It is led by files in the attempt's log folder, which any agent can write: `status` (lines to add), `attach`
-(container id), `finish` (end when the container's output has ended). Secrets to hide come on standard input.
+It outlives the agent. Commands are JSON lines on the Unix socket `keeper.sock` in its folder, each is answered:
+{"status": text}, {"mask": [secret, …]}, {"attach": container, "engine": url}, {"drain": seconds}, {"release": true},
+{"state": true}, {"finish": seconds}. Secrets come by the socket only.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
 import os
-import select
-import struct
+import selectors
+import signal
+import socket
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import docker
+from worker_bootstrap.agent.logs.engine_stream import AttachError, attach, container_state
+from worker_bootstrap.agent.logs.masking import Masker
+from worker_bootstrap.agent.logs.output import Output
+from worker_bootstrap.agent.logs.splitting import MAX_LINE, FrameError
+from worker_bootstrap.agent.logs.spool_files import GAP
+from worker_bootstrap.agent.logs.spool_writer import Entry, SpoolFullError, SpoolWriter
 
-from worker_bootstrap.agent.logs.lines import LineSplitter, Masker
-from worker_bootstrap.agent.logs.spool import SpoolReader, SpoolWriter
-
-STREAMS = {1: "stdout", 2: "stderr"}
-POLL = 0.05
-PARTIAL_AFTER = 1.0
+SOCKET, LOCK, ATTACHED, DONE = "keeper.sock", "keeper.lock", "attached", "done.json"
+READ_BYTES = 1 << 18
+TICK = 0.1
+TICK_IDLE = 1.0
+ENGINE_SECONDS = 20.0
+ENDED = ("exited", "dead", "gone")
+QUIET_AFTER_END = 1.0
+REPLACED = "the line keeper was replaced while the container ran; how many lines were lost is not known."
+MISSED = "the container ended while no line keeper was there; how many lines were lost is not known."
 
 
 class Keeper:
-    """Holds the attach stream and writes the spool."""
+    """Everything of one attempt, in one thread."""
 
-    def __init__(self, folder: Path, engine: str, secrets: list[str], limit: int) -> None:
-        self._folder = folder
-        self._engine = engine
-        self._masker = Masker(secrets)
-        self._limit = limit
-        self._writer = SpoolWriter(folder / "spool.jsonl")
-        self._status = SpoolReader(folder / "status", self._status_offset())
-        self._socket: Any = None
-        self._buffer = b""
-        self._splitters = {name: LineSplitter() for name in STREAMS.values()}
-        self._quiet_since = time.monotonic()
-        self._ended = False
+    def __init__(self, writer: SpoolWriter, listener: socket.socket, idle: float, max_line: int, linger: float) -> None:
+        self._writer = writer
+        self._masker = Masker()
+        self._output = Output(self._masker, idle, max_line)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(listener, selectors.EVENT_READ, self._accept)
+        self._stream: socket.socket | None = None
+        self._reading = False
+        self._eof = False
+        self._ended_seen = 0.0
+        self._queue: list[Entry] = []
+        self._released = False
+        self._clients: dict[socket.socket, bytes] = {}
+        self._waiting: list[tuple[socket.socket, float, bool]] = []
+        self._finished = False
+        self._linger = linger
+        self._busy_at = time.monotonic()
 
     def run(self) -> None:
-        """Until `finish` is there and the container's output has ended."""
-        while True:
-            self._take_status()
-            self._take_attach()
-            if self._socket is not None:
-                self._pump()
-            else:
-                time.sleep(POLL)
-            done = (self._folder / "finish").exists() and (self._socket is None)
-            if done and not self._status_left():
-                break
-        self._flush()
-        (self._folder / "done").touch()
+        """Until `finish`, or until nobody can want anything any more."""
+        while not self._finished and not self._forsaken():
+            tick = TICK if self._stream or self._waiting or self._queue else TICK_IDLE
+            for key, _ in self._selector.select(tick):
+                key.data(key.fileobj)
+            self._settle(time.monotonic())
 
-    def _status_offset(self) -> int:
-        marker = self._folder / "status.offset"
-        return int(marker.read_text()) if marker.exists() else 0
+    # ---- output ----------------------------------------------------------------------------------
+    def _settle(self, now: float) -> None:
+        """Write what is due, stop or go on reading, answer those who wait."""
+        self._queue.extend(self._output.idle(now))
+        self._write_out()
+        if self._ended_seen and now - self._ended_seen >= QUIET_AFTER_END and self._reading:
+            self._end_stream()
+        self._set_reading(self._may_read())
+        self._answer_waiting(now)
 
-    def _status_left(self) -> bool:
-        path = self._folder / "status"
-        return path.exists() and path.stat().st_size > self._status.offset
+    def _may_read(self) -> bool:
+        return not self._queue and (self._released or not self._writer.full())
 
-    def _take_status(self) -> None:
-        block = self._status.read()
-        if block:
-            self._writer.write([("status", json.loads(raw)) for raw in block.splitlines()])
-            (self._folder / "status.offset").write_text(str(self._status.offset))
-
-    def _take_attach(self) -> None:
-        marker = self._folder / "attach"
-        if self._socket is not None or self._ended or not marker.exists():
-            return
-        again = (self._folder / "attached").exists()
-        container = marker.read_text()
-        client = docker.APIClient(base_url=self._engine or None, timeout=30)
+    def _read(self, stream: socket.socket) -> None:
         try:
-            params = {"stdout": 1, "stderr": 1, "stream": 1, "logs": 0}
-            self._socket = client.attach_socket(container, params)
-        except docker.errors.APIError:
-            self._ended = True
-            return
-        if again:
-            self._writer.write([("status", "The line keeper was started again; lines may be missing here.")])
-        (self._folder / "attached").touch()
-
-    def _pump(self) -> None:
-        ready, _, _ = select.select([self._socket], [], [], POLL)
-        if not ready:
-            if time.monotonic() - self._quiet_since > PARTIAL_AFTER:
-                self._flush()
-            return
-        data = os.read(self._socket.fileno(), 1 << 18)
-        self._quiet_since = time.monotonic()
+            data = stream.recv(READ_BYTES)
+        except OSError:
+            data = b""
         if not data:
-            self._socket.close()
-            self._socket, self._ended = None, True
-            self._flush()
+            self._end_stream()
             return
-        self._buffer += data
-        self._write(self._frames())
-        self._hold_back()
+        if self._ended_seen:
+            self._ended_seen = time.monotonic()
+        self._take(data)
 
-    def _frames(self) -> list[tuple[str, bytes]]:
-        lines: list[tuple[str, bytes]] = []
-        position = 0
-        while len(self._buffer) - position >= 8:
-            kind, size = struct.unpack_from(">BxxxL", self._buffer, position)
-            if len(self._buffer) - position - 8 < size:
-                break
-            stream = STREAMS.get(kind, "stdout")
-            payload = self._buffer[position + 8 : position + 8 + size]
-            lines.extend((stream, line) for line in self._splitters[stream].feed(payload))
-            position += 8 + size
-        self._buffer = self._buffer[position:]
-        return lines
+    def _take(self, data: bytes) -> None:
+        try:
+            self._queue.extend(self._output.feed(data, time.monotonic()))
+        except FrameError as error:
+            self._end_stream()
+            self._queue.append((GAP, [f"the engine's stream cannot be read: {error}."]))
+        self._write_out()
 
-    def _flush(self) -> None:
-        self._write([(name, line) for name, splitter in self._splitters.items() for line in splitter.flush()])
+    def _write_out(self) -> None:
+        """A full disk keeps the batch here and stops the reading, until there is room."""
+        if not self._queue:
+            return
+        try:
+            self._writer.write(self._queue)
+        except SpoolFullError:
+            return
+        self._queue = []
 
-    def _write(self, lines: list[tuple[str, bytes]]) -> None:
-        if lines:
-            self._writer.write([(s, self._masker.hide(line).decode("utf-8", "replace")) for s, line in lines])
+    def _set_reading(self, wanted: bool) -> None:
+        if self._stream is None or wanted == self._reading:
+            return
+        if wanted:
+            self._selector.register(self._stream, selectors.EVENT_READ, self._read)
+        else:
+            self._selector.unregister(self._stream)
+        self._reading = wanted
 
-    def _hold_back(self) -> None:
-        """Above the limit of the spool the container blocks, until the agent has shipped lines."""
-        while self._pending() > self._limit:
-            time.sleep(0.2)
+    def _end_stream(self) -> None:
+        if self._stream is None:
+            return
+        self._set_reading(False)
+        self._stream.close()
+        self._stream, self._eof, self._ended_seen = None, True, 0.0
+        self._queue.extend(self._output.finish())
+        self._busy_at = time.monotonic()
 
-    def _pending(self) -> int:
-        shipped = self._folder / "shipped"
-        size = (self._folder / "spool.jsonl").stat().st_size
-        return size - (int(shipped.read_text() or 0) if shipped.exists() else 0)
+    # ---- commands --------------------------------------------------------------------------------
+    def _accept(self, listener: socket.socket) -> None:
+        client, _ = listener.accept()
+        self._clients[client] = b""
+        self._selector.register(client, selectors.EVENT_READ, self._hear)
+        self._busy_at = time.monotonic()
+
+    def _hear(self, client: socket.socket) -> None:
+        try:
+            data = client.recv(1 << 20)
+        except OSError:
+            data = b""
+        if not data:
+            self._forget(client)
+            return
+        *lines, self._clients[client] = (self._clients[client] + data).split(b"\n")
+        for line in lines:
+            reply = self._obey(client, line)
+            if reply is not None:
+                self._reply(client, reply)
+
+    def _obey(self, client: socket.socket, line: bytes) -> dict[str, Any] | None:
+        """The answer to a command, None when it comes later."""
+        try:
+            command = json.loads(line)
+            return self._command(client, command)
+        except (ValueError, KeyError, TypeError) as error:
+            return {"error": f"not a command: {type(error).__name__}"}
+        except AttachError as error:
+            return {"error": str(error)}
+
+    def _command(self, client: socket.socket, command: dict[str, Any]) -> dict[str, Any] | None:
+        if "status" in command:
+            text = self._masker.hide(str(command["status"]).encode("utf-8", "replace")[:MAX_LINE])
+            self._queue.append(("status", [text.decode("utf-8", "replace")]))
+            self._write_out()
+        elif "mask" in command:
+            self._masker.add([str(secret) for secret in command["mask"]])
+        elif "attach" in command:
+            self._attach(str(command["attach"]), str(command["engine"]))
+        elif "release" in command:
+            self._released = True
+        elif "drain" in command or "finish" in command:
+            ending = "finish" in command
+            seconds = float(command["finish"] if ending else command["drain"])
+            # The container has ended: what the engine still holds is little, and must not be lost to a limit.
+            self._released = True
+            self._waiting.append((client, time.monotonic() + seconds, ending))
+            return None
+        elif "state" not in command:
+            return {"error": "not a command"}
+        return self._state()
+
+    def _attach(self, container: str, engine: str) -> None:
+        if self._stream is not None:
+            return
+        again = Path(ATTACHED).exists()
+        if again and container_state(engine, container, ENGINE_SECONDS) in ENDED:
+            self._eof = True
+            self._queue.append((GAP, [MISSED]))
+            return
+        stream, rest = attach(engine, container, ENGINE_SECONDS)
+        Path(ATTACHED).touch()
+        self._output.restart()
+        self._stream, self._eof = stream, False
+        state = container_state(engine, container, ENGINE_SECONDS) if again else "created"
+        if state != "created":
+            self._queue.append((GAP, [REPLACED]))
+        if state in ENDED:
+            # It ended between the two looks: the engine may never close this connection.
+            self._ended_seen = time.monotonic()
+        if rest:
+            self._take(rest)
+
+    def _answer_waiting(self, now: float) -> None:
+        """`drain` and `finish` are answered when the output has ended, or when their time is over."""
+        for waiting in list(self._waiting):
+            client, deadline, ending = waiting
+            drained = self._stream is None
+            # Lines that the disk does not take yet are waited for, however long.
+            if self._queue or (not drained and now < deadline):
+                continue
+            self._waiting.remove(waiting)
+            if ending:
+                self._finish()
+            self._reply(client, {**self._state(), "drained": drained})
+
+    def _finish(self) -> None:
+        self._end_stream()
+        self._write_out()
+        self._writer.close()
+        document = json.dumps({"last_seq": self._writer.last_seq})
+        Path(f"{DONE}.new").write_text(document)
+        Path(f"{DONE}.new").replace(DONE)
+        self._finished = True
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "last_seq": self._writer.last_seq,
+            "attached": self._stream is not None,
+            "eof": self._eof,
+            "blocked": self._stream is not None and not self._may_read(),
+        }
+
+    def _reply(self, client: socket.socket, reply: dict[str, Any]) -> None:
+        try:
+            client.sendall(json.dumps(reply).encode() + b"\n")
+        except OSError:
+            self._forget(client)
+
+    def _forget(self, client: socket.socket) -> None:
+        if self._clients.pop(client, None) is not None:
+            self._selector.unregister(client)
+            client.close()
+        self._waiting = [waiting for waiting in self._waiting if waiting[0] is not client]
+
+    def _forsaken(self) -> bool:
+        """The folder is gone, or the output has ended long ago and no agent came back for it."""
+        if not Path(LOCK).exists():
+            return True
+        quiet = self._stream is None and time.monotonic() - self._busy_at > self._linger
+        return quiet and not self._clients
+
+
+def lock_folder(seconds: float) -> int | None:
+    """Descriptor of the lock that the one keeper of a folder holds; None if another holds it."""
+    descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+            return descriptor
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.02)
 
 
 def main() -> None:
     """Entry of the process."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(prog="remora-line-keeper")
     parser.add_argument("--dir", type=Path, required=True)
-    parser.add_argument("--engine", default="")
     parser.add_argument("--limit", type=int, default=20_000_000_000)
-    arguments = parser.parse_args()
-    secrets = json.loads(sys.stdin.readline() or "[]")
-    (arguments.dir / "keeper.pid").write_text(str(os.getpid()))
-    Keeper(arguments.dir, arguments.engine, secrets, arguments.limit).run()
+    parser.add_argument("--first-seq", type=int, default=1)
+    parser.add_argument("--idle", type=float, default=1.0)
+    parser.add_argument("--max-line", type=int, default=MAX_LINE)
+    parser.add_argument("--linger", type=float, default=86_400.0)
+    options = parser.parse_args()
+    os.umask(0o077)
+    # Relative names from here on: the path of a socket may have 107 bytes only.
+    os.chdir(options.dir)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if lock_folder(seconds=2.0) is None:
+        sys.exit("another line keeper holds this folder")
+    Path(SOCKET).unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(SOCKET)
+    listener.listen(16)
+    writer = SpoolWriter(Path(), options.limit, options.first_seq)
+    Keeper(writer, listener, options.idle, options.max_line, options.linger).run()
 
 
 if __name__ == "__main__":

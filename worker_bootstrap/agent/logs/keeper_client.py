@@ -19,7 +19,7 @@ from typing import Any
 import worker_bootstrap
 from worker_bootstrap.agent.logs.types import KeeperError
 
-MODULE = "worker_bootstrap.agent.logs.line_keeper"
+MODULE = "worker_bootstrap.agent.logs.keeper"
 SOCKET, LOCK, DONE = "keeper.sock", "keeper.lock", "done.json"
 ANSWER_SECONDS = 30.0
 

@@ -1,170 +1,135 @@
-"""Spool to the live tail, to segments in the store, and to metadata. Position on disk after each kept step."""
+"""The agent's part of an attempt's log: three readers of the spool, each at its own pace."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
+import logging
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import redis
+from worker_bootstrap.agent.logs.scanner import Scanner
+from worker_bootstrap.agent.logs.segmenter import Segmenter
+from worker_bootstrap.agent.logs.tail import TailPusher
+from worker_bootstrap.agent.logs.types import Emit, LogPolicy, Shipped, Tail, Upload
 
-from worker_bootstrap.agent.logs.spool import SpoolReader
-
-TAIL_BATCH = 64 * 1024
-TAIL_ENTRIES = 32
-SEGMENT_RAW = 8 << 20
-TAIL_RAW = 1_500_000
-INDEX_EVERY = 1000
-METADATA_EVERY = 1.0
-
-Emit = Callable[[str, dict[str, Any]], None]
-Upload = Callable[[str, bytes], None]
-PushTail = Callable[[bytes, int], None]
+END_POLL = 0.02
+log = logging.getLogger(__name__)
 
 
 class Shipper:
-    """Runs in a thread per attempt. `upload` and `emit` do not fail: they wait."""
+    """Of one attempt, over the keeper's folder. A new one goes on where the last one stopped."""
 
-    def __init__(self, folder: Path, push_tail: PushTail, upload: Upload, emit: Emit, points_per_second: int) -> None:
-        self._folder = folder
-        self._push_tail = push_tail
-        self._upload = upload
-        self._emit = emit
-        self._rate = points_per_second
-        self._state = folder / "shipper.json"
-        start = json.loads(self._state.read_text()) if self._state.exists() else {"offset": 0, "points": 0}
-        self._reader = SpoolReader(folder / "spool.jsonl", start["offset"])
-        self._points_after: int = start["points"]
-        self._pending: list[bytes] = []
-        self._pending_bytes = 0
-        self._points: list[list[Any]] = []
-        self._sampled = 0
-        self._segment_at = self._points_at = time.monotonic()
-        self.last_output = time.monotonic()
-        self.lines = 0
-        self.last_seq = 0
-        self._finished = threading.Event()
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        tail: Tail,
+        upload: Upload,
+        emit: Emit,
+        policy: LogPolicy | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._policy = policy or LogPolicy()
+        self._now = now
+        self._scanner = Scanner(directory, emit, self._policy, now)
+        self._segmenter = Segmenter(directory, upload, emit, self._policy, lambda: self._scanner.done)
+        self._pusher = TailPusher(directory, tail, self._policy, lambda: self._segmenter.done)
+        self._ending = threading.Event()
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+        self._pushed = threading.Event()
+        self._scanned = threading.Event()
+        self._stored = threading.Event()
+        self._ended_at = 0.0
+        self._threads = [
+            threading.Thread(target=self._push, name="log-tail", daemon=True),
+            threading.Thread(target=self._scan, name="log-scan", daemon=True),
+            threading.Thread(target=self._store, name="log-store", daemon=True),
+        ]
 
-    def finish(self) -> None:
-        """Nothing more will be written: ship the rest and end."""
-        self._finished.set()
+    def start(self) -> None:
+        """Ship what is there, and what comes."""
+        for thread in self._threads:
+            thread.start()
 
-    def run(self) -> None:
-        """Until everything is shipped after `finish`."""
-        while True:
-            ending = self._finished.is_set()
-            block = self._reader.read(TAIL_BATCH)
-            if block:
-                self._take(block)
-            self._flush_points(force=ending and not block)
-            if self._segment_due() or (ending and not block):
-                self._flush_segment()
-            if ending and not block:
+    def last_output(self) -> float:
+        """When the container last wrote a line, in `time.monotonic` seconds; 0 before the first.
+
+        At most `metadata_interval` late.
+        """
+        last = self._scanner.last_output()
+        return time.monotonic() - max(0.0, (self._now() - last).total_seconds()) if last else 0.0
+
+    def pending(self) -> int:
+        """Bytes that are on this machine only."""
+        return self._segmenter.pending()
+
+    def finish(self, timeout: float | None = None) -> Shipped | None:
+        """After the keeper has finished: ship the rest. None if it takes longer; call it again then."""
+        self._ending.set()
+        self._wake.set()
+        if not self._stored.wait(timeout):
+            return None
+        self.stop()
+        return Shipped(self._segmenter.last_seq, self._segmenter.lines)
+
+    def stop(self) -> None:
+        """End the threads; what is not shipped stays for the next shipper."""
+        self._stop.set()
+        self._wake.set()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+
+    def _push(self) -> None:
+        self._guarded(lambda: self._pusher.run(self._stop, self._ending, self._pushed), self._pushed)
+
+    def _scan(self) -> None:
+        def work() -> None:
+            while not self._stop.is_set():
+                ending = self._ending.is_set()
+                while self._scanner.step(ending=ending) and not self._stop.is_set():
+                    pass
+                if ending:
+                    self._scanned.set()
+                    return
+                self._wait(self._policy.metadata_interval)
+
+        self._guarded(work, self._scanned)
+
+    def _store(self) -> None:
+        def work() -> None:
+            while not self._stop.is_set():
+                ending = self._ending.is_set() and self._scanned.is_set() and self._tail_settled()
+                while self._segmenter.step(self._stop, ending=ending) and not self._stop.is_set():
+                    pass
+                if ending and not self._segmenter.pending():
+                    self._stored.set()
+                    return
+                self._wait(self._policy.segment_poll)
+
+        self._guarded(work, self._stored)
+
+    def _wait(self, seconds: float) -> None:
+        """Until `seconds` are over; short once the end has begun."""
+        if self._wake.wait(seconds):
+            self._stop.wait(min(seconds, END_POLL))
+
+    def _tail_settled(self) -> bool:
+        """Viewers see the last lines from the tail first, unless the queue is away."""
+        if not self._ended_at:
+            self._ended_at = time.monotonic()
+        return self._pushed.is_set() or time.monotonic() - self._ended_at >= self._policy.tail_patience
+
+    def _guarded(self, work: Callable[[], None], finished: threading.Event) -> None:
+        """The disk may be full or away for a while: the work begins again at its last kept position."""
+        while not self._stop.is_set() and not finished.is_set():
+            try:
+                work()
                 return
-            if not block:
-                self._finished.wait(0.05)
-
-    def _take(self, block: bytes) -> None:
-        self._tail(block)
-        lines = block.splitlines(keepends=True)
-        self._pending.extend(lines)
-        self._pending_bytes += len(block)
-        for raw in lines:
-            if b'"stdout","{' in raw:
-                self._metadata(json.loads(raw))
-        last = json.loads(lines[-1])
-        self.last_seq = last[0]
-        self.lines = last[0]
-        if b'"stdout"' in block or b'"stderr"' in block:
-            self.last_output = time.monotonic()
-
-    def _tail(self, block: bytes) -> None:
-        try:
-            self._push_tail(block, TAIL_ENTRIES)
-        except redis.RedisError:
-            return  # the segments hold these lines; the tail goes on when the queue is back
-
-    def _metadata(self, line: list[Any]) -> None:
-        if line[0] <= self._points_after:
-            return
-        try:
-            point = json.loads(line[3])
-        except ValueError:
-            return
-        if not isinstance(point, dict):
-            return
-        if len(self._points) < self._rate * METADATA_EVERY:
-            self._points.append([line[1], point])
-        else:
-            self._points[-1] = [line[1], point]
-            self._sampled += 1
-        self._points_last = line[0]
-
-    def _flush_points(self, *, force: bool) -> None:
-        now = time.monotonic()
-        if not self._points or (now - self._points_at < METADATA_EVERY and not force):
-            return
-        self._emit("metadata", {"points": self._points, "sampled": self._sampled})
-        self._points, self._sampled, self._points_at = [], 0, now
-        self._points_after = self._points_last
-        self._save()
-
-    def _segment_due(self) -> bool:
-        age = time.monotonic() - self._segment_at
-        return (
-            self._pending_bytes >= SEGMENT_RAW
-            or (self._pending_bytes > TAIL_RAW and age >= 2)
-            or (self._pending_bytes > 256_000 and age >= 30)
-        )
-
-    def _flush_segment(self) -> None:
-        self._segment_at = time.monotonic()
-        if not self._pending:
-            return
-        raw = b"".join(self._pending)
-        first, last = json.loads(self._pending[0]), json.loads(self._pending[-1])
-        data = gzip.compress(raw, 5, mtime=0)
-        index = self._index(raw, first, last, len(data), hashlib.sha256(data).hexdigest())
-        name = f"{first[0]:020d}"
-        self._upload(f"{name}.gz", data)
-        self._upload(f"{name}.idx", json.dumps(index).encode())
-        self._emit("segment", {k: v for k, v in index.items() if k != "offsets"} | {"key": f"{name}.gz"})
-        self._pending, self._pending_bytes = [], 0
-        self._save()
-        (self._folder / "shipped").write_text(str(self._reader.offset))
-
-    def _index(self, raw: bytes, first: list[Any], last: list[Any], size: int, digest: str) -> dict[str, Any]:
-        counts = {"stdout": 0, "stderr": 0, "status": 0}
-        offsets, position = [], 0
-        for number, line in enumerate(self._pending):
-            if number % INDEX_EVERY == 0:
-                offsets.append([first[0] + number, position])
-            position += len(line)
-            for stream in counts:
-                if f'"{stream}"'.encode() in line[:64]:
-                    counts[stream] += 1
-                    break
-        return {
-            "first": first[0],
-            "last": last[0],
-            "lines": len(self._pending),
-            "raw_bytes": len(raw),
-            "size": size,
-            "sha256": digest,
-            "counts": counts,
-            "first_time": first[1],
-            "last_time": last[1],
-            "offsets": offsets,
-        }
-
-    def _save(self) -> None:
-        """Lines from here on are read again after a restart; a segment is named by its first line."""
-        offset = self._reader.offset - self._pending_bytes
-        temporary = self._state.with_suffix(".new")
-        temporary.write_text(json.dumps({"offset": offset, "points": self._points_after}))
-        temporary.replace(self._state)
+            except OSError as error:
+                log.warning("log of an attempt: %s; trying again", error)
+                self._stop.wait(self._policy.retry_first)

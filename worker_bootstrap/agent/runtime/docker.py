@@ -1,310 +1,328 @@
-"""The Docker engine as the runtime of attempts."""
+"""The Docker engine behind the Runtime interface."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
-import resource
-import subprocess
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network
+from pathlib import Path
 from typing import Any
 
-import docker
 import requests
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
-from docker.types import DeviceRequest, IPAMConfig, IPAMPool, LogConfig, Ulimit
 
-CAPABILITIES = ["CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETUID", "SETGID", "KILL"]
-POOL = ipaddress.ip_network("10.231.0.0/16")
-LABEL = "remora.attempt"
+from worker_bootstrap.agent.runtime import images, profile
+from worker_bootstrap.agent.runtime.base import (
+    ContainerCreateError,
+    ContainerRuntimeError,
+    ContainerSpec,
+    EngineGoneError,
+    ExitInfo,
+    Handle,
+    ImageNotFoundError,
+    NetworkError,
+    Problem,
+    Progress,
+    RegistryAuth,
+    Usage,
+)
+from worker_bootstrap.agent.runtime.client import EngineClient, NotThereError, RefusedError
+from worker_bootstrap.agent.runtime.firewall import Fence, Firewall
+from worker_bootstrap.agent.runtime.networks import Network, Networks
+from worker_bootstrap.agent.runtime.subnets import DEFAULT_POOL, bridge_name
+from worker_bootstrap.agent.runtime.usage import Gpus, devices_of, usage_of
 
-
-class EngineGoneError(RuntimeError):
-    """The engine does not answer."""
-
-
-class EngineError(RuntimeError):
-    """The engine refused."""
-
-
-class ImageMissingError(RuntimeError):
-    """The image is neither here nor at its registry."""
-
-
-@dataclass(frozen=True)
-class ContainerSpec:
-    """One container. `binds`: (host path, container path, read-only). Limits of 0 are none. Memory in bytes."""
-
-    attempt: str
-    execution: str
-    installation: str
-    image: str
-    argv: list[str]
-    workdir: str
-    env: dict[str, str]
-    binds: list[tuple[str, str, bool]]
-    cpu: float = 0.0
-    memory: int = 0
-    pids: int = 4096
-    gpus: int = 0
-    gpu_ids: list[str] = field(default_factory=list)
-    host_network: bool = False
-
-
-@dataclass(frozen=True)
-class ExitInfo:
-    """How a container ended."""
-
-    exit_code: int
-    oom_killed: bool
-    error: str = ""
+OLDEST_API = (1, 41)
+ENDED = ("exited", "dead")
+SIGNALS = ("SIGINT", "SIGTERM", "SIGKILL")
 
 
 class DockerRuntime:
-    """Containers with the profile of this platform. Methods raise EngineGoneError and EngineError."""
+    """Containers on the engine at `url` (unix:///path; empty: the default socket).
 
-    def __init__(self, base_url: str = "") -> None:
-        self._url = base_url
-        self._client: Any = docker.APIClient(base_url=base_url or None, timeout=60)
+    `labels` name this worker's containers (remora.installation, remora.worker). Without a `firewall`
+    (an agent that is not root) containers reach the machine and its metadata service.
+    """
 
-    def ping(self) -> None:
-        """Raise EngineGoneError unless the engine answers."""
-        self._call(self._client.ping)
+    def __init__(
+        self,
+        url: str = "",
+        labels: Mapping[str, str] | None = None,
+        firewall: Firewall | None = None,
+        pool: IPv4Network = DEFAULT_POOL,
+        timeout: float = 60.0,
+    ) -> None:
+        self._labels = dict(labels or {})
+        self._client = EngineClient(url, timeout)
+        self._networks = Networks(self._client, self._labels, pool)
+        self._firewall = firewall
+        self._gpus = Gpus()
+        self._samples: dict[str, tuple[int, float]] = {}
+        self._devices: dict[str, list[str]] = {}
+        self._creating = threading.Lock()
 
-    def pull(self, image: str, progress: Callable[[str], None]) -> str:
-        """The image's id; pulled when it is not here. Raises ImageMissingError."""
+    @property
+    def engine_url(self) -> str:
+        """Where the line keeper attaches."""
+        return self._client.url
+
+    # ---- machine ---------------------------------------------------------------------------------
+    def check(self) -> list[Problem]:
+        """What is wrong with this machine; never raises."""
+        problems = self._check_engine()
+        if self._firewall is None:
+            sentence = "Containers can reach this machine and its metadata service: there are no firewall rules."
+            problems.append(Problem("firewall", sentence, "run the agent as root", fatal=False))
+        else:
+            problem = self._firewall.check()
+            problems.extend([problem] if problem else [])
+        return problems
+
+    def pull(self, image: str, policy: str, auth: RegistryAuth | None, progress: Progress) -> str:
+        """Digest or id of the image. Raises ImageNotFoundError, PullError."""
+        return images.pull(self._client, image, policy, auth, progress)
+
+    def list_attempts(self) -> list[str]:
+        """Attempts of this worker of which a container or a network is left, sorted."""
+        filters = {"label": ["remora.attempt", *(f"{name}={value}" for name, value in self._labels.items())]}
+        found = self._client.call(lambda api: api.containers(all=True, filters=filters))
+        return sorted({entry["Labels"]["remora.attempt"] for entry in found} | self._networks.attempts())
+
+    # ---- network ---------------------------------------------------------------------------------
+    def prepare_network(self, attempt: str, allow: Sequence[tuple[str, int]] = ()) -> str:
+        """Gateway address of the attempt's own network, fenced in. Raises NetworkError."""
+        network = self._networks.ensure(attempt)
+        if self._firewall is not None:
+            fence = Fence(network.bridge, network.gateway, str(self._networks.pool), allow=tuple(allow))
+            self._firewall.put(fence)
+        return network.gateway
+
+    def open_relay(self, attempt: str, port: int) -> None:
+        """Let the attempt's container reach TCP `port` on its gateway. Raises NetworkError."""
+        if self._firewall is not None:
+            self._firewall.open_relay(bridge_name(attempt), port)
+
+    def refresh_rules(self) -> None:
+        """Put back firewall rules that something else removed."""
+        if self._firewall is not None:
+            self._firewall.refresh()
+
+    # ---- one container ---------------------------------------------------------------------------
+    def create(self, spec: ContainerSpec) -> Handle:
+        """The created container; the existing one if the attempt has one."""
+        network = None if spec.host_network else self._networks.find(spec.attempt)
+        if network is None and not spec.host_network:
+            raise NetworkError(f"attempt {spec.attempt} has no network: call prepare_network first")
+        profile.check_binds([bind.host for bind in spec.binds], self._client.url.removeprefix("unix://"))
+        with self._creating:
+            return self.find(spec.attempt) or self._create(spec, network)
+
+    def start(self, handle: Handle) -> None:
+        """Start it; nothing happens if it runs already. Raises ContainerCreateError."""
         try:
-            return self._call(self._client.inspect_image, image)["Id"]
-        except ImageMissingError:
-            progress(f"Pulling image {image}")
-        last = ""
-        try:
-            for step in self._client.pull(image, stream=True, decode=True):
-                if "error" in step:
-                    raise ImageMissingError(f"{image}: {step['error']}")
-                status = str(step.get("status", ""))
-                if status != last and "id" not in step:
-                    progress(status)
-                last = status
-        except APIError as error:
-            raise ImageMissingError(f"{image}: {error.explanation or error}") from error
-        except (DockerException, requests.RequestException) as error:
-            raise EngineGoneError(str(error)) from error
-        return self._call(self._client.inspect_image, image)["Id"]
+            self._client.call(lambda api: api.start(handle.id))
+        except NotThereError as error:
+            raise ContainerCreateError(f"the container cannot start: {error}") from error
+        except RefusedError as error:
+            raise ContainerCreateError(f"the container cannot start: {error}") from error
 
-    def network(self, attempt: str) -> tuple[str, str]:
-        """(name, gateway address) of the attempt's own bridge; made when it is not there."""
-        name = f"remora-{attempt}"
-        for found in self._call(self._client.networks, names=[name]):
-            return name, found["IPAM"]["Config"][0]["Gateway"]
-        taken = self._taken_subnets()
-        for subnet in POOL.subnets(new_prefix=28):
-            if any(subnet.overlaps(other) for other in taken):
-                continue
-            gateway = str(next(subnet.hosts()))
-            pool = IPAMPool(subnet=str(subnet), gateway=gateway)
-            try:
-                self._call(
-                    self._client.create_network,
-                    name,
-                    driver="bridge",
-                    ipam=IPAMConfig(pool_configs=[pool]),
-                    options={"com.docker.network.bridge.name": bridge_name(attempt)},
-                    labels={LABEL: attempt},
-                )
-            except EngineError as error:
-                if "overlap" in str(error):
-                    continue
+    def wait(self, handle: Handle, timeout: float) -> ExitInfo | None:
+        """How it ended, or None. Raises LookupError when it is gone."""
+        deadline = time.monotonic() + timeout
+        while True:
+            state = self._state(handle)
+            if state["Status"] in ENDED:
+                return _exit_info(state)
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return None
+            self._wait_a_while(handle, state["Status"], left)
+
+    def signal(self, handle: Handle, name: str) -> None:
+        """Send SIGINT, SIGTERM or SIGKILL to its processes; an ended one is left alone."""
+        if name not in SIGNALS:
+            raise ValueError(f"signal: {name!r} is none of {', '.join(SIGNALS)}")
+        try:
+            state = self._details(handle.id)
+            if not state["HostConfig"].get("Init") and name != "SIGKILL":
+                self._signal_from_inside(handle, name)
+            self._client.call(lambda api: api.kill(handle.id, signal=name))
+        except NotThereError:
+            return
+        except RefusedError as error:
+            # 409: it has ended meanwhile. (Docker 20.10 answers 500 for the same.)
+            if error.status != 409 and "is not running" not in str(error):
                 raise
-            return name, gateway
-        raise EngineError("no free subnet for a bridge")
 
-    def create(self, spec: ContainerSpec, network: str) -> str:
-        """Container id; the one that exists already is taken. Raises ImageMissingError."""
-        known = self.find(spec.attempt)
-        if known:
-            return known
-        memory = spec.memory or os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        requests_gpu = []
-        if spec.gpus:
-            ids = spec.gpu_ids or None
-            requests_gpu = [DeviceRequest(count=0 if ids else spec.gpus, device_ids=ids, capabilities=[["gpu"]])]
-        host_config = self._client.create_host_config(
-            binds=[f"{host}:{target}:{'ro' if readonly else 'rw'}" for host, target, readonly in spec.binds],
-            cap_drop=["ALL"],
-            cap_add=CAPABILITIES,
-            security_opt=["no-new-privileges"],
-            pids_limit=spec.pids,
-            mem_limit=spec.memory or None,
-            nano_cpus=int(spec.cpu * 1e9) or None,
-            shm_size=memory // 2,
-            log_config=LogConfig(type="none"),
-            network_mode="host" if spec.host_network else network,
-            restart_policy={"Name": "no"},
-            ipc_mode="private",
-            init=True if self._has_init() else None,
-            ulimits=[Ulimit(name="nofile", soft=open_files(), hard=open_files()), Ulimit(name="core", soft=0, hard=0)],
-            device_requests=requests_gpu or None,
-        )
-        created = self._call(
-            self._client.create_container,
-            spec.image,
-            entrypoint=spec.argv[:1],
-            command=spec.argv[1:],
-            environment=spec.env,
-            working_dir=spec.workdir,
-            name=f"remora-{spec.attempt}",
-            labels={LABEL: spec.attempt, "remora.execution": spec.execution, "remora.installation": spec.installation},
-            host_config=host_config,
-        )
-        return created["Id"]
-
-    def start(self, container: str) -> None:
-        """Start; nothing happens when it runs already."""
-        self._call(self._client.start, container)
-
-    def find(self, attempt: str) -> str:
-        """Id of the attempt's container, or empty."""
-        found = self._call(self._client.containers, all=True, filters={"label": f"{LABEL}={attempt}"})
-        return found[0]["Id"] if found else ""
-
-    def state(self, container: str) -> ExitInfo | None:
-        """How it ended; None while it has not."""
-        state = self._call(self._client.inspect_container, container)["State"]
-        if state["Status"] in ("created", "running", "paused", "restarting"):
+    def find(self, attempt: str) -> Handle | None:
+        """The attempt's container, running or not."""
+        try:
+            details = self._details(container_name(attempt))
+        except NotThereError:
             return None
-        return ExitInfo(int(state["ExitCode"]), bool(state["OOMKilled"]), state.get("Error", ""))
+        network = self._networks.find(attempt) if details["HostConfig"]["NetworkMode"] != "host" else None
+        return _handle(attempt, details["Id"], network)
 
-    def was_started(self, container: str) -> bool:
-        """Whether it ever ran."""
-        return self._call(self._client.inspect_container, container)["State"]["Status"] != "created"
-
-    def signal(self, container: str, name: str) -> None:
-        """Send a signal to its first process; nothing happens when it has ended."""
+    def running(self, handle: Handle) -> bool:
+        """Whether it runs now."""
         try:
-            self._call(self._client.kill, container, signal=name)
-        except EngineError:
+            return bool(self._state(handle)["Running"])
+        except NotThereError:
+            return False
+
+    def stats(self, handle: Handle) -> Usage | None:
+        """A sample, None when the container does not run."""
+        try:
+            raw: Any = self._client.call(lambda api: api.stats(handle.id, decode=False, stream=False, one_shot=True))
+            if handle.id not in self._devices:
+                self._devices[handle.id] = devices_of(self._details(handle.id))
+        except (NotThereError, RefusedError):
+            return None
+        if not raw.get("memory_stats"):
+            return None
+        sample, self._samples[handle.id] = usage_of(raw, self._samples.get(handle.id), time.monotonic())
+        gpus = self._gpus.usage(self._devices[handle.id])
+        return Usage(**{**sample.__dict__, "gpus": gpus}) if gpus else sample
+
+    def remove(self, handle: Handle) -> None:
+        """Take away container, anonymous volumes, network and rules."""
+        self.cleanup(handle.attempt)
+        self._samples.pop(handle.id, None)
+        self._devices.pop(handle.id, None)
+
+    def cleanup(self, attempt: str) -> None:
+        """`remove` for an attempt whose container may not exist."""
+        try:
+            self._client.call(lambda api: api.remove_container(container_name(attempt), v=True, force=True))
+        except NotThereError:
+            pass
+        except RefusedError as error:
+            if "already in progress" not in str(error):
+                raise
+        # The rules go last: at no moment is there a bridge without its fence.
+        self._networks.remove(attempt)
+        if self._firewall is not None:
+            self._firewall.remove(bridge_name(attempt))
+
+    # ---- inside ----------------------------------------------------------------------------------
+    def _create(self, spec: ContainerSpec, network: Network | None) -> Handle:
+        init = profile.has_init()
+        env = {**(profile.GROUP_SIGNALS if init else {}), **spec.env}
+        try:
+            created: Any = self._client.call(
+                lambda api: api.create_container(
+                    spec.image,
+                    entrypoint=list(spec.command[:1]),
+                    command=list(spec.command[1:]),
+                    environment=dict(env),
+                    working_dir=spec.workdir or None,
+                    name=container_name(spec.attempt),
+                    labels={**spec.labels, **self._labels, **profile.labels_of(spec)},
+                    healthcheck={"test": ["NONE"]},
+                    host_config=profile.host_config(
+                        spec,
+                        network=network.name if network else "",
+                        init=init,
+                        api_version=str(api.api_version),
+                        machine_memory=profile.machine_memory(),
+                    ),
+                )
+            )
+        except NotThereError as error:
+            raise ImageNotFoundError(f"{spec.image}: {error}") from error
+        except (RefusedError, TypeError, ValueError) as error:
+            raise ContainerCreateError(f"the engine makes no container: {error}") from error
+        return _handle(spec.attempt, created["Id"], network)
+
+    def _wait_a_while(self, handle: Handle, status: str, seconds: float) -> None:
+        if status == "created":
+            # The engine's wait answers at once for a container that never ran.
+            time.sleep(min(seconds, 0.1))
+            return
+        try:
+            self._client.call(lambda api: _wait_quietly(api, handle.id, max(0.05, seconds)))
+        except (NotThereError, RefusedError):
             return
 
-    def stats(self, container: str) -> dict[str, float]:
-        """cpu (cores), memory (bytes), rx and tx (bytes so far), pids."""
-        raw = self._call(self._client.stats, container, stream=False)
-        now, before = raw.get("cpu_stats", {}), raw.get("precpu_stats", {})
-        used = now.get("cpu_usage", {}).get("total_usage", 0) - before.get("cpu_usage", {}).get("total_usage", 0)
-        passed = now.get("system_cpu_usage", 0) - before.get("system_cpu_usage", 0)
-        cores = now.get("online_cpus", 1)
-        networks = raw.get("networks", {}).values()
-        return {
-            "cpu": round(used / passed * cores, 4) if passed > 0 else 0.0,
-            "memory": float(raw.get("memory_stats", {}).get("usage", 0)),
-            "rx": float(sum(n["rx_bytes"] for n in networks)),
-            "tx": float(sum(n["tx_bytes"] for n in networks)),
-            "pids": float(raw.get("pids_stats", {}).get("current", 0)),
-        }
-
-    def remove(self, attempt: str) -> None:
-        """Container, anonymous volumes and network of an attempt."""
-        container = self.find(attempt)
-        if container:
-            self._call(self._client.remove_container, container, v=True, force=True)
-        for found in self._call(self._client.networks, filters={"label": f"{LABEL}={attempt}"}):
-            self._call(self._client.remove_network, found["Id"])
-
-    def _has_init(self) -> bool:
-        return bool(self._call(self._client.info).get("InitBinary")) and _docker_init_there()
-
-    def _taken_subnets(self) -> list[ipaddress.IPv4Network]:
-        taken: list[ipaddress.IPv4Network] = []
-        for network in self._call(self._client.networks):
-            for config in (network.get("IPAM") or {}).get("Config") or []:
-                if ":" not in config.get("Subnet", ":"):
-                    taken.append(ipaddress.IPv4Network(config["Subnet"]))
-        return taken
-
-    @staticmethod
-    def _call(function: Any, *args: Any, **options: Any) -> Any:
+    def _signal_from_inside(self, handle: Handle, name: str) -> None:
+        """Without an init process the kernel keeps SIGINT and SIGTERM from PID 1 and nobody passes them on."""
+        command = ["/bin/sh", "-c", f"kill -{name.removeprefix('SIG')} -1"]
         try:
-            return function(*args, **options)
-        except ImageNotFound as error:
-            raise ImageMissingError(str(error.explanation or error)) from error
-        except NotFound as error:
-            raise EngineError(str(error.explanation or error)) from error
-        except APIError as error:
-            raise EngineError(str(error.explanation or error)) from error
-        except (DockerException, requests.RequestException, OSError) as error:
-            raise EngineGoneError(str(error)) from error
+            made: Any = self._client.call(lambda api: api.exec_create(handle.id, command))
+            self._client.call(lambda api: api.exec_start(made["Id"], detach=True))
+        except RefusedError:
+            return
+
+    def _details(self, name: str) -> dict[str, Any]:
+        return self._client.call(lambda api: api.inspect_container(name))
+
+    def _state(self, handle: Handle) -> dict[str, Any]:
+        return self._details(handle.id)["State"]
+
+    def _check_engine(self) -> list[Problem]:
+        url = self._client.url
+        if not url.startswith("unix://"):
+            fix = "unset DOCKER_HOST, or name the machine's own socket: unix:///var/run/docker.sock"
+            return [Problem("engine", f"The engine at {url} is not on this machine.", fix)]
+        path = Path(url.removeprefix("unix://"))
+        try:
+            version: Any = self._client.call(lambda api: api.version())
+            info: Any = self._client.call(lambda api: api.info())
+        except EngineGoneError as error:
+            if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+                fix = "add the agent's user to the group docker, or run it as root"
+                return [Problem("engine_denied", f"The agent may not use the engine's socket {path}.", fix)]
+            return [Problem("engine", f"The engine does not answer: {error}", "start it: systemctl start docker")]
+        except ContainerRuntimeError as error:
+            return [Problem("engine", f"The engine refuses to answer: {error}", "look at its own log")]
+        return _judge_engine(version, info)
 
 
-def _docker_init_there() -> bool:
-    paths = (
-        "/usr/bin/docker-init",
-        "/usr/sbin/docker-init",
-        "/usr/libexec/docker/docker-init",
-        "/usr/local/bin/docker-init",
+def container_name(attempt: str) -> str:
+    """Name of an attempt's container: one name, so that there is never a second one."""
+    return f"remora-{attempt}"
+
+
+def _judge_engine(version: Mapping[str, Any], info: Mapping[str, Any]) -> list[Problem]:
+    problems = []
+    api = tuple(int(part) for part in str(version.get("ApiVersion", "0.0")).split("."))
+    if api < OLDEST_API:
+        sentence = f"The engine speaks API {version.get('ApiVersion')}, 1.41 is the oldest that works."
+        problems.append(Problem("engine_old", sentence, "install Docker 20.10 or newer"))
+    options = " ".join(info.get("SecurityOptions") or [])
+    if "seccomp" not in options or "profile=unconfined" in options:
+        sentence = "The engine applies no seccomp profile."
+        problems.append(Problem("seccomp", sentence, "use an engine with seccomp and its default profile", fatal=False))
+    return problems
+
+
+def _wait_quietly(api: Any, container: str, seconds: float) -> None:
+    try:
+        api.wait(container, timeout=seconds, condition="not-running")
+    except (requests.exceptions.Timeout, requests.exceptions.ConnectionError):
+        # Either the time is over or the engine went away: the next look at the state tells which.
+        return
+
+
+def _handle(attempt: str, container: str, network: Network | None) -> Handle:
+    name = container_name(attempt)
+    return Handle(attempt, container, name, network.gateway if network else "", network.name if network else "")
+
+
+def _exit_info(state: Mapping[str, Any]) -> ExitInfo:
+    return ExitInfo(
+        exit_code=int(state["ExitCode"]),
+        oom_killed=bool(state.get("OOMKilled")),
+        started=_time(str(state.get("StartedAt", ""))),
+        finished=_time(str(state.get("FinishedAt", ""))),
+        error=str(state.get("Error", "")),
     )
-    return any(os.access(path, os.X_OK) for path in paths)
 
 
-def open_files() -> int:
-    """Open files of a container: 65536, or this machine's hard limit where an engine may not raise it."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return 65536 if hard == resource.RLIM_INFINITY else min(65536, hard)
-
-
-def bridge_name(attempt: str) -> str:
-    """Interface of an attempt's bridge: `rm` and 12 hex digits of its id (the random end)."""
-    return f"rm{attempt.replace('-', '')[-12:]}"
-
-
-class Firewall:
-    """Rules per bridge: no metadata addresses, nothing of this machine but the relay, no other bridge of ours."""
-
-    def __init__(self) -> None:
-        self.active = (
-            os.geteuid() == 0 and subprocess.run(["iptables", "-w", "-L", "-n"], capture_output=True).returncode == 0
-        )
-
-    def open(self, attempt: str, gateway: str, relay_port: int, allowed: list[tuple[str, int]]) -> None:
-        """Put the rules in place for this attempt's bridge."""
-        if not self.active:
-            return
-        for chain, rule in self._rules(attempt, gateway, relay_port, allowed):
-            if subprocess.run(["iptables", "-w", "-C", chain, *rule], capture_output=True).returncode != 0:
-                self._run(["iptables", "-w", "-I", chain, *rule])
-
-    def close(self, attempt: str) -> None:
-        """Take this attempt's rules away."""
-        if not self.active:
-            return
-        marker = f"--comment {attempt}"
-        for chain in ("INPUT", "DOCKER-USER"):
-            listing = subprocess.run(["iptables", "-w", "-S", chain], capture_output=True, text=True).stdout
-            for line in listing.splitlines():
-                if marker in line:
-                    subprocess.run(["iptables", "-w", "-D", *line.split()[1:]], capture_output=True)
-
-    @staticmethod
-    def _rules(attempt: str, gateway: str, port: int, allowed: list[tuple[str, int]]) -> list[tuple[str, list[str]]]:
-        """In the order of insertion: each goes before the ones inserted earlier."""
-        bridge = ["-i", bridge_name(attempt)]
-        note = ["-m", "comment", "--comment", attempt]
-        rules = [
-            ("DOCKER-USER", [*bridge, "-d", str(POOL), *note, "-j", "DROP"]),
-            ("DOCKER-USER", [*bridge, "-d", "169.254.0.0/16", *note, "-j", "DROP"]),
-            ("INPUT", [*bridge, *note, "-j", "DROP"]),
-        ]
-        if port:
-            rules.append(("INPUT", [*bridge, "-d", gateway, "-p", "tcp", "--dport", str(port), *note, "-j", "ACCEPT"]))
-        for host, number in allowed:
-            rules.append(("INPUT", [*bridge, "-d", host, "-p", "tcp", "--dport", str(number), *note, "-j", "ACCEPT"]))
-        for protocol in ("udp", "tcp"):
-            rules.append(("INPUT", [*bridge, "-p", protocol, "--dport", "53", *note, "-j", "ACCEPT"]))
-        rules.append(("INPUT", [*bridge, "-m", "state", "--state", "ESTABLISHED,RELATED", *note, "-j", "ACCEPT"]))
-        return rules
-
-    @staticmethod
-    def _run(command: list[str]) -> None:
-        done = subprocess.run(command, capture_output=True, text=True)
-        if done.returncode != 0:
-            raise EngineError(f"firewall: {done.stderr.strip()}")
+def _time(text: str) -> str:
+    """Six digits and no zone, as everywhere in a log; empty for the engine's year 1."""
+    if not text or text.startswith("0001-"):
+        return ""
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    return f"{whole}.{fraction[:6]:0<6}"

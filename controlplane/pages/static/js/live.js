@@ -1,7 +1,7 @@
 // Changing parts of a page: its own address with `live=1` is fetched again, and what differs is put in place.
 // Rows stay where they are; new ones are announced, not inserted under the pointer.
 
-import { announce } from './page.js';
+import { announce } from './say.js';
 
 const SLOWEST = 30000;
 

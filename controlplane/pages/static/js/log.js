@@ -3,7 +3,7 @@
 
 import { Feed } from './feed.js';
 import { LineList } from './lines.js';
-import { announce } from './page.js';
+import { announce } from './say.js';
 
 const EDGE = 300;
 const HASH = /^#L(?:(\d+)-)?(\d+)$/;
@@ -184,7 +184,7 @@ class LogView {
     const button = this.part('follow');
     const word = this.over ? 'End' : 'Following';
     const paused = this.unseen ? `Paused, ${this.unseen.toLocaleString('en')} new` : this.over ? 'To the end' : 'Paused';
-    button.hidden = this.over && this.following;
+    button.hidden = (this.over && this.following) || !this.lines.count;
     button.setAttribute('aria-pressed', String(this.following));
     button.lastElementChild.textContent = this.following ? word : paused;
     const range = this.part('range');
@@ -196,7 +196,6 @@ class LogView {
   // ---- searching, wrapping, lines -------------------------------------------------------------------
   search() {
     this.lines.find(this.part('search').value);
-    this.hit = -1;
     this.showHits();
   }
 
@@ -204,7 +203,9 @@ class LogView {
     const wanted = this.part('search').value;
     const hits = wanted ? this.lines.hits() : [];
     this.part('steps').hidden = !hits.length;
-    this.part('hits').textContent = wanted ? `${hits.length.toLocaleString('en')} ${hits.length === 1 ? 'hit' : 'hits'}` : '';
+    const at = hits.findIndex((mark) => mark.classList.contains('on'));
+    const count = `${hits.length.toLocaleString('en')} ${hits.length === 1 ? 'hit' : 'hits'}`;
+    this.part('hits').textContent = !wanted ? '' : at < 0 ? count : `${at + 1} of ${count}`;
   }
 
   step(by) {
@@ -216,7 +217,7 @@ class LogView {
     hits[next].classList.add('on');
     this.setFollowing(false);
     hits[next].scrollIntoView({ block: 'center', inline: 'nearest' });
-    this.part('hits').textContent = `${next + 1} of ${hits.length.toLocaleString('en')} hits`;
+    this.showHits();
   }
 
   wrap(button) {

@@ -17,8 +17,6 @@ from playwright.sync_api import Page, expect
 from controlplane.executions.models import Execution
 
 pytestmark = pytest.mark.needs("browser")
-pytest_plugins = ["fixtures.pages"]
-
 STATES = ("created", "queued", "started", "stopping", "complete", "error", "stopped", "crashed")
 
 

@@ -12,8 +12,6 @@ from fixtures.pages import Tabs
 from playwright.sync_api import Page, Route, expect
 
 pytestmark = pytest.mark.needs("browser")
-pytest_plugins = ["fixtures.pages"]
-
 TIME = "2026-03-12T14:30:00.000000"
 
 

@@ -1,0 +1,1 @@
+"""Measured figures of a control plane on this machine: `make bench`."""

@@ -1,0 +1,179 @@
+"""Inputs: fetched, checked, cached, and placed read-only under inputs/NAME."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from worker_bootstrap.agent import reasons
+from worker_bootstrap.agent.attempt.context import Context
+from worker_bootstrap.agent.attempt.digest import Digests, file_digests
+from worker_bootstrap.agent.attempt.download import (
+    Address,
+    ChangedError,
+    Download,
+    NotFoundError,
+    UnreachableError,
+    Version,
+)
+from worker_bootstrap.agent.attempt.errors import user_error
+from worker_bootstrap.agent.attempt.names import safe_relative, shown
+from worker_bootstrap.agent.cache import cache_key, place
+from worker_bootstrap.protocol.job import Input, InputFile
+
+ON_DEMAND = "on-demand"
+BASE = "/valohai/inputs"
+
+
+@dataclass(frozen=True)
+class _Plan:
+    input: Input
+    file: InputFile
+    target: Path
+
+
+def fetch_inputs(context: Context, folder: Path) -> dict[str, Any]:
+    """Files in place below `folder`; returns the object of inputs.json. Raises AttemptError, OSError."""
+    plans = [_plan(entry, file, folder) for entry in context.job.inputs for file in entry.files]
+    for entry in context.job.inputs:
+        (folder / entry.name).mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(context.config.parallel_downloads, "inputs") as pool:
+        entries = list(pool.map(lambda plan: _entry(context, plan), plans))
+    found: dict[str, Any] = {entry.name: {"input_id": entry.input_id, "files": []} for entry in context.job.inputs}
+    for plan, description in zip(plans, entries, strict=True):
+        found[plan.input.name]["files"].append(description)
+    return found
+
+
+def is_on_demand(entry: Input) -> bool:
+    """Whether the container itself may fetch files of this input."""
+    return any(file.download_intent == ON_DEMAND for file in entry.files)
+
+
+def _plan(entry: Input, file: InputFile, folder: Path) -> _Plan:
+    if not safe_relative(entry.name) or "/" in entry.name or not safe_relative(file.path):
+        raise user_error(reasons.INPUT_NOT_FOUND, f"{shown(entry.name)}: the name {shown(file.path)} is not usable")
+    return _Plan(entry, file, folder / entry.name / file.path)
+
+
+def _entry(context: Context, plan: _Plan) -> dict[str, Any]:
+    """What inputs.json says of the file, once it is there."""
+    file = plan.file
+    description: dict[str, Any] = {
+        "name": file.name,
+        "path": f"{BASE}/{plan.input.name}/{file.path}",
+        "uri": file.uri,
+        "size": file.size,
+        "checksums": dict(file.checksums),
+        "metadata": [file.metadata] if file.metadata else [],
+        "datum_id": file.datum_id,
+        "storage_uri": file.storage_uri,
+        "download_intent": file.download_intent,
+        "input_id": plan.input.input_id,
+    }
+    if file.download_intent == ON_DEMAND:
+        return description
+    plan.target.parent.mkdir(parents=True, exist_ok=True)
+    digests = _Fetcher(context, plan).fetch()
+    return {**description, "size": digests.size, "checksums": digests.checksums()}
+
+
+class _Fetcher:
+    """One file. Its cache key may be known from the job, or only after the server's first answer."""
+
+    def __init__(self, context: Context, plan: _Plan) -> None:
+        self._context = context
+        self._file = plan.file
+        self._label = f"{plan.input.name}/{plan.file.path}"
+        self._target = plan.target
+        self._cache = context.tools.cache
+        self._use_cache = not _truthy(context.job.env.get("VH_NO_DATA_CACHE", ""))
+        self._found: Digests | None = None
+        self._key = ""
+
+    def fetch(self) -> Digests:
+        file = self._file
+        key = self._cache_key(file.version, file.size)
+        if not key:
+            self._context.status(f"Fetching input {self._label}")
+            return self._checked()
+        with self._cache.only_one(key):
+            found = self._cache.take(key, self._target)
+            if found is not None:
+                self._context.status(f"Input {self._label}: {found.size} bytes from this machine's cache")
+                return found
+            self._context.status(f"Fetching input {self._label}")
+            return self._checked()
+
+    def _cache_key(self, version: str, size: int | None) -> str:
+        if not self._use_cache:
+            return ""
+        return cache_key(self._context.job.organization, self._file.uri, version, size)
+
+    def _checked(self) -> Digests:
+        """Downloaded and right; wrong bytes are fetched once more."""
+        why = ""
+        for _ in range(2):
+            try:
+                version = self._download()
+            except ChangedError as error:
+                why = str(error)
+                continue
+            if self._found is not None:
+                return self._found
+            digests = file_digests(self._target)
+            why = _wrong(self._file, digests)
+            if not why:
+                self._share(version, digests)
+                return digests
+            self._target.unlink()
+        raise user_error(reasons.INPUT_CHECKSUM, f"{self._label}: {why}")
+
+    def _download(self) -> Version:
+        tools = self._context.tools
+        http = tools.signed_http if self._file.datum_id else tools.input_http
+        try:
+            return Download(http, self._address, self._target, self._context.rules()).run(self._known)
+        except (NotFoundError, UnreachableError) as error:
+            raise user_error(reasons.INPUT_NOT_FOUND, f"{self._label}: {error}") from error
+
+    def _known(self, version: Version) -> bool:
+        """The server named version and size: perhaps it is in the cache."""
+        self._key = self._cache_key(self._file.version or version.mark, version.total)
+        self._found = self._cache.take(self._key, self._target) if self._key else None
+        return self._found is not None
+
+    def _share(self, version: Version, digests: Digests) -> None:
+        """Into the cache, so that the next attempt needs not fetch it. Read-only here in any case."""
+        key = self._key or self._cache_key(self._file.version or version.mark, digests.size)
+        self._target.chmod(0o444)
+        if not key:
+            return
+        spare = self._cache.folder / f"{key}.{os.getpid()}.tmp"
+        place(self._target, spare)
+        if not self._cache.keep(key, spare, digests):
+            spare.unlink(missing_ok=True)
+
+    def _address(self) -> Address:
+        found, why = self._context.address("input", self._file.id)
+        if found is None:
+            raise user_error(reasons.INPUT_NOT_FOUND, f"{self._label}: {why}")
+        return found
+
+
+def _wrong(file: InputFile, found: Digests) -> str:
+    """Why the bytes are not the listed ones; empty when they are."""
+    if file.size is not None and found.size != file.size:
+        return f"{found.size} bytes came, {file.size} were expected"
+    have = found.checksums()
+    for kind, expected in file.checksums.items():
+        if kind in have and have[kind] != expected.lower():
+            return f"its {kind} is not the expected one"
+    return ""
+
+
+def _truthy(text: str) -> bool:
+    return text.strip().lower() in ("1", "true", "yes", "on")

@@ -1,0 +1,41 @@
+"""When a running attempt is ended, how, and what its end is called. Pure."""
+
+from __future__ import annotations
+
+from worker_bootstrap.agent import reasons
+from worker_bootstrap.agent.attempt.state import Verdict
+from worker_bootstrap.agent.runtime.base import ExitInfo
+from worker_bootstrap.protocol.job import Limits
+from worker_bootstrap.protocol.messages import Stop
+
+
+def why_stop(request: Stop | None, limits: Limits, ran: float, silent: float) -> str:
+    """The reason to stop now, or empty. `ran` and `silent`: seconds since start and since the last output."""
+    if request is not None:
+        return request.reason or reasons.STOPPED
+    if limits.time_limit and ran >= limits.time_limit:
+        return reasons.TIME_LIMIT
+    if limits.no_output_timeout and silent >= limits.no_output_timeout:
+        return reasons.NO_OUTPUT
+    return ""
+
+
+def signal_due(stopping: float, grace: float, *, kill: bool) -> str:
+    """The strongest signal that is due `stopping` seconds after the decision to stop."""
+    if kill or stopping >= 2 * grace:
+        return "SIGKILL"
+    return "SIGTERM" if stopping >= grace else "SIGINT"
+
+
+def verdict(info: ExitInfo, why: str) -> Verdict:
+    """How an attempt whose container ended is called; `why` it was stopped, empty if it ended by itself."""
+    code = info.exit_code
+    if why in (reasons.TIME_LIMIT, reasons.NO_OUTPUT):
+        return Verdict("error", why, code)
+    if why:
+        return Verdict("stopped", why, code)
+    if code == 0:
+        return Verdict("complete", reasons.DONE, 0)
+    if info.oom_killed:
+        return Verdict("error", reasons.OOM_KILLED, code)
+    return Verdict("error", reasons.EXIT_CODE, code, info.error)

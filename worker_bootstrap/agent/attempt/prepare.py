@@ -1,0 +1,115 @@
+"""From a granted job to a created container. Everything here may be done again from its beginning."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from worker_bootstrap.agent import reasons
+from worker_bootstrap.agent.attempt.code import fetch_code
+from worker_bootstrap.agent.attempt.config_files import write_config
+from worker_bootstrap.agent.attempt.context import Context
+from worker_bootstrap.agent.attempt.engine import PatientEngine
+from worker_bootstrap.agent.attempt.errors import infrastructure_error
+from worker_bootstrap.agent.attempt.inputs import ON_DEMAND, fetch_inputs, is_on_demand
+from worker_bootstrap.agent.attempt.spec import local_proxies, make_spec, share_of
+from worker_bootstrap.agent.identity import facts
+from worker_bootstrap.agent.relay import RelayServer
+from worker_bootstrap.agent.runtime.base import Handle, RegistryAuth
+
+OpenRelay = Callable[[str], RelayServer]
+FOLDERS = {"repository": 0o777, "inputs": 0o755, "outputs": 0o777, "config": 0o755}
+LOCALHOST = "127.0.0.1"
+
+
+class Preparation:
+    """`phase` announces a phase; `open_relay` listens on an address."""
+
+    def __init__(
+        self, context: Context, engine: PatientEngine, phase: Callable[[str], None], open_relay: OpenRelay
+    ) -> None:
+        self._context = context
+        self._engine = engine
+        self._phase = phase
+        self._open_relay = open_relay
+        self.image = ""
+
+    def run(self, slot: int) -> Handle:
+        """The created container. Raises AttemptError, HaltedError, OSError."""
+        context, job, runtime = self._context, self._context.job, self._context.tools.runtime
+        self._engine.call(lambda: runtime.cleanup(job.attempt))
+        self._make_folders()
+        self._check_disk()
+        self._phase("code")
+        fetch_code(context, context.folder / "repository")
+        context.alive()
+        self._phase("inputs")
+        inputs = fetch_inputs(context, context.folder / "inputs")
+        self._open_on_demand_folders()
+        context.alive()
+        self._phase("image")
+        self.image = self._pull()
+        context.alive()
+        gateway = self.network()
+        relay = self._open_relay(gateway)
+        write_config(context.folder / "config", job, inputs, relay.config())
+        machine = facts()
+        share = share_of(context.config, slot, machine["cpus"], machine["memory"])
+        spec = make_spec(context, share, job.container.image, gateway)
+        return self._engine.call(lambda: runtime.create(spec))
+
+    def network(self) -> str:
+        """Address for the relay: the gateway of the attempt's own bridge."""
+        job, runtime = self._context.job, self._context.tools.runtime
+        if job.container.host_network:
+            return LOCALHOST
+        proxies = local_proxies(job.container.proxy)
+        return self._engine.call(lambda: runtime.prepare_network(job.attempt, proxies))
+
+    def _pull(self) -> str:
+        job, secrets = self._context.job, self._context.secrets
+        no_cache = job.env.get("VH_NO_IMAGE_CACHE", "").strip().lower() in ("1", "true", "yes", "on")
+        policy = "always" if no_cache else job.container.image_pull
+        auth = RegistryAuth(**secrets.registry) if secrets.registry else None
+        runtime = self._context.tools.runtime
+        return self._engine.call(lambda: runtime.pull(job.container.image, policy, auth, self._context.status))
+
+    def _make_folders(self) -> None:
+        for name, mode in FOLDERS.items():
+            path = self._context.folder / name
+            shutil.rmtree(path, ignore_errors=True)
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(mode)
+
+    def _open_on_demand_folders(self) -> None:
+        """The container itself writes there, perhaps not as root."""
+        for entry in self._context.job.inputs:
+            if is_on_demand(entry):
+                (self._context.folder / "inputs" / entry.name).chmod(0o777)
+
+    def _check_disk(self) -> None:
+        context, job = self._context, self._context.job
+        files = [f for entry in job.inputs for f in entry.files if f.download_intent != ON_DEMAND]
+        needed = job.code.size + sum(file.size or 0 for file in files) + context.config.min_disk_free
+        free = shutil.disk_usage(context.folder).free
+        if free < needed:
+            detail = f"{free} bytes are free below {_shown(context.folder)}, this job needs {needed}"
+            raise infrastructure_error(reasons.DISK_FULL, detail)
+
+
+def _shown(folder: Path) -> str:
+    return str(folder.parent)
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether this is the machine's full disk."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def remove_tree(path: Path) -> bool:
+    """Whether the folder is gone; an agent that is not root can't remove what root wrote in the container."""
+    shutil.rmtree(path, ignore_errors=True)
+    return not os.path.lexists(path)
