@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 from worker_bootstrap.agent.logs.cursor import Cursor
@@ -96,21 +94,8 @@ class Segmenter:
         pause = self._policy.retry_first
         while not stop.is_set():
             try:
-                with _as_file(data) as path:
-                    return self._upload(name, path)
+                return self._upload(name, data)
             except (UploadError, OSError):
                 stop.wait(pause)
                 pause = min(self._policy.retry_most, pause * 2)
         return None
-
-
-@contextmanager
-def _as_file(data: bytes) -> Iterator[Path]:
-    """A file in memory: a full disk must not keep the log from leaving it."""
-    descriptor = os.memfd_create("segment")
-    try:
-        with open(descriptor, "wb", closefd=False) as file:
-            file.write(data)
-        yield Path(f"/proc/self/fd/{descriptor}")
-    finally:
-        os.close(descriptor)

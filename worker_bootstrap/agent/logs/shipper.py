@@ -33,7 +33,6 @@ class Shipper:
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._policy = policy or LogPolicy()
-        self._now = now
         self._scanner = Scanner(directory, emit, self._policy, now)
         self._segmenter = Segmenter(directory, upload, emit, self._policy, lambda: self._scanner.done)
         self._pusher = TailPusher(directory, tail, self._policy, lambda: self._segmenter.done)
@@ -55,13 +54,9 @@ class Shipper:
         for thread in self._threads:
             thread.start()
 
-    def last_output(self) -> float:
-        """When the container last wrote a line, in `time.monotonic` seconds; 0 before the first.
-
-        At most `metadata_interval` late.
-        """
-        last = self._scanner.last_output()
-        return time.monotonic() - max(0.0, (self._now() - last).total_seconds()) if last else 0.0
+    def last_output(self) -> datetime | None:
+        """Time (UTC) of the last line of stdout or stderr, at most `metadata_interval` late; None before the first."""
+        return self._scanner.last_output()
 
     def pending(self) -> int:
         """Bytes that are on this machine only."""

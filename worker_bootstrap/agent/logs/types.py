@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 
@@ -16,8 +15,8 @@ class UploadError(Exception):
     """An object could not be uploaded now. The shipper waits and tries again, for ever."""
 
 
-Upload = Callable[[str, Path], str]
-"""Takes an object's name (`00000000000000000001.gz`) and a file to read it from; returns the store's key.
+Upload = Callable[[str, bytes], str]
+"""Takes an object's name (`00000000000000000001.gz`) and its bytes; returns the store's key.
 
 Raises UploadError. "Already there" (HTTP 412) is success: the same name always has the same bytes.
 """
