@@ -37,8 +37,7 @@ def up(sample: Annotated[bool, typer.Option(help="Run the sample project at the 
     """Start everything, wait until it is ready; the first time, set it up and run the sample."""
     say, settings = _progress(), _settings()
     with _told(), control.exclusive(settings):
-        if not control.is_running(settings):
-            settings = control.start(settings, say)
+        settings = control.start(settings, say)
         access = control.running_access(settings)
         runs = control.run_sample(settings, access, say) if sample else []
         failed = [run for run in runs if run.status != "complete"]

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
@@ -65,13 +65,27 @@ def make_ready(settings: Settings) -> Settings:
 
 
 def start(settings: Settings, say: Say) -> Settings:
-    """Start the supervisor in the background and wait until everything answers. Raises SetupError."""
+    """Start the supervisor in the background, if it does not run, and wait until everything answers.
+
+    Raises SetupError.
+    """
+    if is_running(settings):
+        running_access(settings)
+        # A beat of the worker that is no older than two intervals shows that the agent lives.
+        wait_ready(settings, datetime.now(UTC) - timedelta(seconds=2 * settings.beat_interval), say)
+        return settings
     say("preparing the state folder")
     settings = make_ready(settings)
     say("starting the processes")
     began = datetime.now(UTC)
+    _spawn(settings)
+    wait_ready(settings, began, say)
+    return settings
+
+
+def _spawn(settings: Settings) -> None:
     with (settings.log_dir / "supervisor.log").open("ab") as output:
-        process = subprocess.Popen(
+        subprocess.Popen(
             [sys.executable, "-m", "controlplane.processes.supervisor"],
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -79,17 +93,19 @@ def start(settings: Settings, say: Say) -> Settings:
             start_new_session=True,
             cwd=settings.home,
         )
-    _wait(settings, lambda: web_answers(settings), "web", process)
-    say("waiting for the worker")
-    _wait(settings, lambda: _worker_joined(settings, began), "agent", process)
-    return settings
 
 
-def _wait(settings: Settings, wanted: Callable[[], bool], part: str, process: subprocess.Popen[bytes]) -> None:
+def wait_ready(settings: Settings, since: datetime, say: Say) -> None:
+    """Until the pages answer and the worker has been heard of since then. Raises SetupError."""
     deadline = time.monotonic() + settings.start_timeout
+    _wait(settings, lambda: web_answers(settings), "web", deadline)
+    if not _worker_heard(settings, since):
+        say("waiting for the worker")
+        _wait(settings, lambda: _worker_heard(settings, since), "agent", deadline)
+
+
+def _wait(settings: Settings, wanted: Callable[[], bool], part: str, deadline: float) -> None:
     while not wanted():
-        if process.poll() is not None:
-            raise SetupError(_last_words(settings, "supervisor", "the supervisor ended"))
         if time.monotonic() > deadline:
             problem = f"{part} does not answer after {settings.start_timeout:.0f} s"
             raise SetupError(_last_words(settings, part, problem))
@@ -102,7 +118,7 @@ def _last_words(settings: Settings, part: str, problem: str) -> str:
     return f"{problem}; the end of {path}:{said or ' (empty)'}"
 
 
-def _worker_joined(settings: Settings, since: datetime) -> bool:
+def _worker_heard(settings: Settings, since: datetime) -> bool:
     with Database(make_engine(settings.database_url.get_secret_value())).read(SYSTEM) as session:
         query = select(Worker.id).where(Worker.left_at.is_(None), Worker.last_beat_at >= since)
         return session.scalar(query.limit(1)) is not None

@@ -29,7 +29,7 @@ class Tags(BaseModel):
     tags: list[str] = Field(max_length=MAX_TAGS)
 
 
-@route(blueprint, "/", action="execution.create", methods=["POST"])
+@route(blueprint, "/", action="execution.create", methods=["POST"], body=NewExecution)
 def create() -> tuple[dict[str, Any], int]:
     """Accept an execution."""
     wanted = parse(NewExecution)
@@ -104,7 +104,7 @@ def stop(key: str) -> dict[str, Any]:
     return brief(execution, services().settings.public_url, services().clock())
 
 
-@route(blueprint, "/<key>/tags/", action="execution.tag", methods=["POST"])
+@route(blueprint, "/<key>/tags/", action="execution.tag", methods=["POST"], body=Tags)
 def tags(key: str) -> dict[str, Any]:
     """Replace the tags."""
     execution = _get(key, "execution.tag")

@@ -9,7 +9,14 @@ from datetime import datetime
 from controlplane.executions.models import FINAL, Attempt, Execution, ExecutionEvent
 from controlplane.pages.format import span, time_of_day
 
-PHASES = {"granted": "Granted", "code": "Code", "image": "Image", "inputs": "Inputs", "running": "Command", "uploading": "Outputs"}
+PHASES = {
+    "granted": "Granted",
+    "code": "Code",
+    "image": "Image",
+    "inputs": "Inputs",
+    "running": "Command",
+    "uploading": "Outputs",
+}
 SLOW_GRANT = 5  # seconds between grant and first word of the machine that are worth a phase of their own
 TO_COME = ("image", "inputs", "running", "uploading")
 OUTCOMES = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from dispatch.rig import Rig
+
 from worker_bootstrap.protocol import crypto
 
 

@@ -1,4 +1,4 @@
-"""Files that attempts share on this machine: DIR/cache/KEY and KEY.json (its checksums). The longest unused leave first.
+"""Files that attempts share on this machine: DIR/cache/KEY and KEY.json (its checksums). Longest unused ones leave.
 
 A key has the organisation in it: nothing is shared across organisations. Cached files are read-only and reach
 containers by read-only mounts only.

@@ -9,7 +9,7 @@ from worker_bootstrap.agent.config import AgentConfig
 from worker_bootstrap.agent.identity import Membership
 from worker_bootstrap.agent.log import logger
 from worker_bootstrap.agent.runtime.base import Problem, Runtime
-from worker_bootstrap.agent.runtime.engine import DockerRuntime
+from worker_bootstrap.agent.runtime.docker import DockerRuntime
 from worker_bootstrap.agent.runtime.firewall import Firewall
 
 ENGINE_PROBLEMS = frozenset({"engine", "engine_denied"})

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import redis
+from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from worker_bootstrap.agent.config import AgentConfig
 
-REFUSED = (redis.AuthenticationError, redis.exceptions.NoPermissionError)
+REFUSED = (redis.AuthenticationError, exceptions.NoPermissionError)
 Fields = dict[bytes, bytes]
 
 

@@ -53,6 +53,8 @@ def test_every_page_fits_its_window_and_is_accessible(
     tab = tabs(width=width, height=900 if width > 1000 else 844, theme=theme)
     found: dict[str, list[str]] = {}
     for name, path in paths(shown).items():
+        if name in ("created", "stopping", "stopped") and (width, theme) != (1440, "light"):
+            continue  # the same parts as other states, in colours that these show too
         tab.goto(path)
         settle(tab)
         assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, f"{name} scrolls sideways"
@@ -235,9 +237,10 @@ def test_states_change_without_reload_and_new_ones_are_announced(tabs: Tabs, sho
     tab.evaluate("window.kept = true")
     row = tab.locator(f"#e-{shown.ids['queued']}")
     expect(row).to_contain_text("All 6 slots of GPU V100 are busy")
-    shown.update(Execution, shown.ids["queued"], reason="no_worker", reason_args={"environment": "GPU V100"})
+    shown.update(Execution, shown.ids["queued"], reason="no_worker_in_group", reason_args={"environment": "GPU V100"})
     expect(row).to_contain_text("No machine has joined GPU V100")
-    shown.update(Execution, shown.ids["queued"], reason="all_busy", reason_args={"environment": "GPU V100", "slots": 6})
+    arguments = {"environment": "GPU V100", "slots": 6, "position": 1}
+    shown.update(Execution, shown.ids["queued"], reason="all_busy", reason_args=arguments)
     first = tab.locator("tbody tr").first.get_attribute("id")
     shown.add_execution("project")
     expect(tab.get_by_role("link", name="Show 1 new execution")).to_be_visible()

@@ -73,7 +73,7 @@ def unpack(archive: Path, folder: Path, limits: Limits) -> int:
             source: Any = _Bounded(plain, limits.total_bytes + overhead)  # type: ignore[arg-type]
             with tarfile.open(fileobj=source, mode="r:") as tar:
                 while (member := tar.next()) is not None:
-                    tar.members = []
+                    tar.members = []  # pyright: ignore[reportAttributeAccessIssue]
                     _entry(tar, member, folder, limits, state)
     except BadArchiveError:
         raise

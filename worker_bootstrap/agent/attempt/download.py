@@ -86,7 +86,7 @@ class Download:
         self._done: set[int] = set()
         self._now = address()
 
-    def run(self, known: Callable[[Version], bool] = lambda version: False) -> Version:
+    def run(self, known: Callable[[Version], bool] = lambda _: False) -> Version:
         """Fetch to the target; with `known(version)` true nothing is fetched.
 
         Raises NotFoundError, UnreachableError, ChangedError, OSError, and what `alive` raises.
@@ -96,7 +96,7 @@ class Download:
             return version
         if version.total is not None and self._missing(version.total):
             self._rest(version.total)
-        os.replace(self._part, self._target)
+        self._part.replace(self._target)
         self._notes.unlink(missing_ok=True)
         return version
 

@@ -10,7 +10,7 @@ from worker_bootstrap.agent.attempt.upload import SourceChangedError, StoreAwayE
 from worker_bootstrap.agent.link import Link
 from worker_bootstrap.agent.log import logger
 from worker_bootstrap.agent.logs.keeper_client import KeeperClient
-from worker_bootstrap.agent.logs.shipping import Shipper
+from worker_bootstrap.agent.logs.shipper import Shipper
 from worker_bootstrap.agent.logs.tail import RedisTail
 from worker_bootstrap.agent.logs.types import Emit, KeeperError, LogPolicy, Shipped, Tail, Upload, UploadError
 from worker_bootstrap.protocol import names

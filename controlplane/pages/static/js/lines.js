@@ -164,12 +164,12 @@ export class LineList {
     return seq >= this.first && seq <= this.last;
   }
 
-  point(seq) {
+  point(seq, scroll = true) {
     this.body.querySelector('.here')?.classList.remove('here');
     const node = document.getElementById(this.name(seq));
     if (!node) return;
     node.classList.add('here');
-    this.body.scrollTop = node.offsetTop - this.body.offsetTop - this.body.clientHeight / 2;
+    if (scroll) this.body.scrollTop = node.offsetTop - this.body.offsetTop - this.body.clientHeight / 2;
   }
 
   move(by) {

@@ -28,6 +28,7 @@ class LogView {
   async start() {
     this.part('body').addEventListener('scroll', () => this.onScroll(), { passive: true });
     this.part('body').addEventListener('keydown', (event) => this.onKey(event));
+    this.part('body').addEventListener('click', (event) => this.onClick(event));
     this.part('follow').addEventListener('click', () => this.follow());
     this.part('wrap').addEventListener('click', (event) => this.wrap(event.currentTarget));
     this.part('search').addEventListener('input', () => this.search());
@@ -226,14 +227,24 @@ class LogView {
     if (this.following) this.toBottom();
   }
 
-  toHash() {
+  toHash(scroll = true) {
     const hash = location.hash.match(HASH);
     if (!hash) return;
     const here = Number(hash[1] ?? 1) === this.attempt && this.lines.has(Number(hash[2]));
     if (here) {
       this.setFollowing(false);
-      this.lines.point(Number(hash[2]));
+      this.lines.point(Number(hash[2]), scroll);
     } else this.open(null, hash);
+  }
+
+  // The address changes, but the focus stays on the line: a browser's own jump would take it away.
+  onClick(event) {
+    const link = event.target.closest('a');
+    if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    event.preventDefault();
+    history.pushState(null, '', link.hash);
+    this.toHash(false);
+    link.focus({ preventScroll: true });
   }
 
   onKey(event) {
