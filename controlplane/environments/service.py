@@ -25,12 +25,14 @@ def visible_groups(session: Session, organizations: frozenset[str]) -> list[Work
 
 def unfinished_counts(session: Session, group_ids: list[str]) -> dict[str, int]:
     """Executions that are not over, by group: a number only, so it may count everybody's."""
+    # The table, not the mapped class: the scope of the session would hide what others have waiting in a shared group.
+    table = Execution.__table__.c
     rows = session.execute(
-        select(Execution.environment_id, func.count())
-        .where(Execution.environment_id.in_(group_ids), Execution.state.in_(INCOMPLETE))
-        .group_by(Execution.environment_id)
+        select(table.environment_id, func.count())
+        .where(table.environment_id.in_(group_ids), table.state.in_(INCOMPLETE), table.deleted_at.is_(None))
+        .group_by(table.environment_id)
     )
-    return {group_id: count for group_id, count in rows}
+    return {row[0]: row[1] for row in rows}
 
 
 def workers_of(session: Session, group_id: str) -> list[Worker]:

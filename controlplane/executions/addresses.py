@@ -16,7 +16,7 @@ READABLE = "http(s)://…, datum://ID or datum://ALIAS"
 
 
 def resolve_inputs(session: Session, project: Project, inputs: dict[str, list[str]]) -> dict[str, list[str]]:
-    """{input: [address]}, each http(s) as it is, all others as `datum://ID`. Raises ValidationError of every bad one."""
+    """{input: [address]}: http(s) as it is, all else as `datum://ID`. Raises ValidationError naming every bad one."""
     found: dict[str, list[str]] = {}
     errors: dict[str, list[tuple[str, str]]] = {}
     for name, uris in inputs.items():

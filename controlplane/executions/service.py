@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import ColumnElement, false, func, select, update
 from sqlalchemy.orm import Session
 
 from controlplane.clock import Clock
 from controlplane.commits.models import Commit
-from controlplane.data.models import Datum, DatumAlias
-from controlplane.db.ids import is_id
+from controlplane.db.ids import is_id, uuid7
 from controlplane.environments.models import WorkerGroup
 from controlplane.environments.service import visible_groups
 from controlplane.errors import ConflictError, NotFoundError, TooManyError, ValidationError
+from controlplane.executions.addresses import resolve_inputs
+from controlplane.executions.events import EventBook
 from controlplane.executions.models import FINAL, INCOMPLETE, Attempt, Execution, ExecutionEvent
-from controlplane.executions.request import NewExecution, resolve
+from controlplane.executions.request import NewExecution, check_tags, resolve
+from controlplane.executions.transitions import Transitions
+from controlplane.executions.variables import kept, opened
 from controlplane.permissions import Actor, require
 from controlplane.projects.models import Project
 from controlplane.security.vault import Vault
@@ -36,25 +39,18 @@ class ExecutionsService:
         self, session: Session, actor: Actor, project: Project, commit: Commit, wanted: NewExecution
     ) -> Execution:
         """Accept an execution: row and event in the caller's one transaction. Raises ValidationError, TooManyError."""
-        template = resolve(commit.config or {}, wanted)
+        if commit.config_errors or commit.config is None:
+            raise ValidationError({"commit": ("Its valohai.yaml is not valid, so nothing runs from it.", "bad_yaml")})
+        template = resolve(commit.config, wanted)
         group = self._group(session, project, template.environment)
-        inputs = {
-            name: [self._resolve_uri(session, project, name, uri) for uri in uris]
-            for name, uris in template.inputs.items()
-        }
+        inputs = resolve_inputs(session, project, template.inputs)
         self._check_queue(session, project)
-        now = self._clock()
-        counter = session.scalar(
-            update(Project)
-            .where(Project.id == project.id)
-            .values(next_counter=Project.next_counter + 1)
-            .returning(Project.next_counter)
-            .execution_options(synchronize_session=False)
-        )
+        now, execution_id = self._clock(), uuid7()
         execution = Execution(
+            id=execution_id,
             organization_id=project.organization_id,
             project_id=project.id,
-            counter=(counter or 2) - 1,
+            counter=self._next_counter(session, project),
             commit_id=commit.id,
             environment_id=group.id,
             creator_id=actor.user_id,
@@ -65,8 +61,8 @@ class ExecutionsService:
             interpolated_command=template.interpolated,
             parameters=template.parameters,
             inputs=inputs,
-            environment_variables={name: {"value": value} for name, value in template.variables.items()},
-            tags=sorted(set(wanted.tags)),
+            environment_variables=kept(execution_id, template.variables, self._vault),
+            tags=check_tags(wanted.tags),
             options=template.options,
             time_limit=template.time_limit,
             no_output_timeout=template.no_output_timeout,
@@ -78,43 +74,50 @@ class ExecutionsService:
         )
         session.add(execution)
         session.flush()
-        self.record(session, execution, "state", "queued", actor.user_id, reason="waiting_for_grant")
+        book = EventBook(session, now)
+        book.note(execution, None, "state", "queued", reason="waiting_for_grant", actor=actor.user_id)
         return execution
 
+    def copy(self, session: Session, actor: Actor, project: Project, execution: Execution) -> Execution:
+        """The same once more, by the same commit. Raises ValidationError when something of it is gone."""
+        wanted = NewExecution(
+            project=project.id,
+            commit="",
+            step=execution.step,
+            environment=execution.environment_id,
+            title=execution.title,
+            image=execution.image,
+            command=execution.command,
+            parameters=execution.parameters,
+            inputs=execution.inputs,
+            environment_variables={
+                name: {"value": v.value, "secret": v.secret} for name, v in opened(execution, self._vault).items()
+            },
+            tags=execution.tags,
+            time_limit=execution.time_limit,
+            no_output_timeout=execution.no_output_timeout,
+            runtime_config=execution.options.get("runtime_config", {}),
+            priority=execution.priority,
+        )
+        return self.create(session, actor, project, session.get_one(Commit, execution.commit_id), wanted)
+
     def list(self, session: Session, project_id: str, query: dict[str, Any]) -> tuple[list[Execution], int]:
-        """(page, count). query: statuses, counters, creator, deleted, text, step, ordering, limit, offset."""
-        where = [Execution.project_id == project_id]
-        where.append(Execution.deleted_at.is_not(None) if query.get("deleted") else Execution.deleted_at.is_(None))
-        statuses: set[str] = set(query.get("statuses") or ())
-        if "incomplete" in statuses:
-            statuses = (statuses - {"incomplete"}) | set(INCOMPLETE)
-        if statuses:
-            where.append(Execution.state.in_(statuses))
-        if query.get("counters"):
-            where.append(Execution.counter.in_(query["counters"]))
-        if query.get("creator"):
-            where.append(Execution.creator_id == query["creator"])
-        if query.get("step"):
-            where.append(Execution.step == query["step"])
-        if query.get("text"):
-            text = query["text"]
-            where.append(
-                or_(Execution.title.icontains(text, autoescape=True), Execution.step.icontains(text, autoescape=True))
-            )
-        count = session.scalar(select(func.count()).select_from(Execution).where(*where)) or 0
+        """(page, count). Raises ValidationError.
+
+        query: statuses, counters, creator, deleted, adhoc, text, step, ordering, limit, offset, no_count (then the
+        count is only that of what was read).
+        """
+        where = self._filters(project_id, query)
+        limit, offset = query.get("limit", 100), query.get("offset", 0)
         ordering = query.get("ordering") or "-counter"
-        column = ORDERINGS.get(ordering.lstrip("-"))
+        column = ORDERINGS.get(ordering.removeprefix("-"))
         if column is None:
             raise ValidationError({"ordering": f"One of {', '.join(ORDERINGS)}, with '-' before it for descending."})
         order = column.desc() if ordering.startswith("-") else column.asc()
-        rows = session.scalars(
-            select(Execution)
-            .where(*where)
-            .order_by(order)
-            .limit(query.get("limit", 100))
-            .offset(query.get("offset", 0))
-        )
-        return list(rows), count
+        rows = list(session.scalars(select(Execution).where(*where).order_by(order).limit(limit).offset(offset)))
+        if query.get("no_count") or (not offset and len(rows) < limit):
+            return rows, offset + len(rows)
+        return rows, session.scalar(select(func.count()).select_from(Execution).where(*where)) or 0
 
     def get(self, session: Session, actor: Actor, key: str, action: str = "execution.read") -> Execution:
         """By id, `PROJECT:COUNTER` or `PROJECT:latest`. Raises NotFoundError, PermissionDeniedError."""
@@ -126,28 +129,32 @@ class ExecutionsService:
 
     def stop(self, session: Session, actor: Actor, execution: Execution) -> None:
         """Ask it to end: at once while it waits, through its worker while it runs; nothing when it has ended."""
-        if execution.state in FINAL:
-            return
         now = self._clock()
+        transitions = Transitions(session, now, self._settings.max_attempts)
+        # The dispatcher holds the same lock when it grants: one of the two comes second and sees what the first did.
+        locked = transitions.lock(execution.id)
+        if locked is None or locked.state in FINAL:
+            return
+        args = {"by": actor.username}
         attempt = self.current_attempt(session, execution)
         if attempt is None or attempt.state == "ended":
-            execution.state, execution.ended_at = "stopped", now
-            execution.reason, execution.reason_args = "stopped_by_user", {"by": actor.username}
-            self.record(session, execution, "state", "stopped", actor.user_id, reason="stopped_by_user")
+            transitions.move(execution, "stopped", "stopped_by_user", args, actor=actor.user_id)
             return
-        attempt.stop_kill = bool(attempt.stop_reason) and attempt.stop_kill
         attempt.stop_reason = attempt.stop_reason or "stopped_by_user"
-        execution.stop_requested_by = actor.user_id
         if execution.state != "stopping":
-            execution.state = "stopping"
-            execution.reason, execution.reason_args = "stopping", {"by": actor.username}
-            self.record(session, execution, "state", "stopping", actor.user_id, reason="stopping")
+            execution.stop_requested_by = actor.user_id
+            transitions.move(execution, "stopping", "stopping", args, attempt, actor=actor.user_id)
 
     def delete(self, session: Session, execution: Execution) -> None:
         """Hide it from lists. Raises ConflictError while it is not over."""
         if execution.state not in FINAL:
             raise ConflictError(f"#{execution.counter} is {execution.state}; stop it first (`vh exec stop`).")
         execution.deleted_at = self._clock()
+
+    def set_tags(self, execution: Execution, tags: list[str]) -> list[str]:
+        """Replace the tags. Raises ValidationError."""
+        execution.tags = check_tags(tags)
+        return execution.tags
 
     def current_attempt(self, session: Session, execution: Execution) -> Attempt | None:
         """The newest attempt, or None before the first grant."""
@@ -167,28 +174,50 @@ class ExecutionsService:
         query = select(ExecutionEvent).where(ExecutionEvent.execution_id == execution.id)
         return list(session.scalars(query.order_by(ExecutionEvent.at, ExecutionEvent.id)))
 
-    def record(
-        self,
-        session: Session,
-        execution: Execution,
-        kind: str,
-        message: str,
-        actor: str = "system",
-        *,
-        reason: str = "",
-    ) -> None:
-        """Append an event."""
-        session.add(
-            ExecutionEvent(
-                organization_id=execution.organization_id,
-                execution_id=execution.id,
-                at=self._clock(),
-                kind=kind,
-                actor=actor,
-                reason=reason,
-                message=message,
-            )
+    def newest_events(self, session: Session, execution: Execution, limit: int) -> list[ExecutionEvent]:
+        """The last `limit` things that happened, in order."""
+        query = select(ExecutionEvent).where(ExecutionEvent.execution_id == execution.id)
+        query = query.order_by(ExecutionEvent.at.desc(), ExecutionEvent.id.desc()).limit(limit)
+        return list(reversed(session.scalars(query).all()))
+
+    @staticmethod
+    def _filters(project_id: str, query: dict[str, Any]) -> list[ColumnElement[bool]]:
+        where: list[ColumnElement[bool]] = [Execution.project_id == project_id]
+        where.append(Execution.deleted_at.is_not(None) if query.get("deleted") else Execution.deleted_at.is_(None))
+        statuses: set[str] = set(query.get("statuses") or ())
+        if "incomplete" in statuses:
+            statuses = (statuses - {"incomplete"}) | set(INCOMPLETE)
+        if statuses:
+            where.append(Execution.state.in_(sorted(statuses)))
+        if query.get("counters"):
+            where.append(Execution.counter.in_(query["counters"]))
+        if query.get("creator"):
+            creator = query["creator"]
+            where.append(Execution.creator_id == creator if is_id(creator) else false())
+        if query.get("step"):
+            where.append(Execution.step == query["step"])
+        if query.get("adhoc") is not None:
+            of_kind = select(Commit.id).where(Commit.project_id == project_id, Commit.adhoc == query["adhoc"])
+            where.append(Execution.commit_id.in_(of_kind))
+        if query.get("text"):
+            text = query["text"]
+            found = Execution.title.icontains(text, autoescape=True) | Execution.step.icontains(text, autoescape=True)
+            where.append(found)
+        return where
+
+    @staticmethod
+    def _next_counter(session: Session, project: Project) -> int:
+        """The next number of the project, taken in this transaction: nobody gets the same, and none is left out."""
+        following = session.scalar(
+            update(Project)
+            .where(Project.id == project.id)
+            .values(next_counter=Project.next_counter + 1)
+            .returning(Project.next_counter)
+            .execution_options(synchronize_session=False)
         )
+        if following is None:
+            raise NotFoundError
+        return following - 1
 
     def _find(self, session: Session, key: str) -> Execution | None:
         if is_id(key):
@@ -199,7 +228,7 @@ class ExecutionsService:
         query = select(Execution).where(Execution.project_id == project_id, Execution.deleted_at.is_(None))
         if counter == "latest":
             return session.scalars(query.order_by(Execution.counter.desc()).limit(1)).first()
-        if not counter.isdigit() or len(counter) > 9:
+        if not (counter.isascii() and counter.isdigit()) or len(counter) > 9:
             return None
         return session.scalar(query.where(Execution.counter == int(counter)))
 
@@ -211,30 +240,19 @@ class ExecutionsService:
             if chosen is None:
                 raise ValidationError({"environment": ("No environment is offered to this project.", "does_not_exist")})
             return chosen
-        for group in groups:
-            if name in (group.slug, group.id, group.name):
-                return group
+        for label in ("id", "slug", "name"):
+            found = [group for group in groups if getattr(group, label) == name]
+            if len(found) == 1:
+                return found[0]
+            if found:
+                ids = ", ".join(group.id for group in found)
+                raise ValidationError(
+                    {"environment": (f"{name!r} names several; take one of the ids {ids}.", "ambiguous")}
+                )
         known = ", ".join(group.slug for group in groups) or "none"
-        raise ValidationError({"environment": (f"No environment {name!r}; there is: {known}.", "does_not_exist")})
-
-    def _resolve_uri(self, session: Session, project: Project, name: str, uri: str) -> str:
-        """`datum://` names become ids now, so that a later alias changes nothing. Raises ValidationError."""
-        scheme, _, rest = uri.partition("://")
-        if scheme in ("http", "https", "folder") and rest:
-            return uri
-        if scheme != "datum" or not rest:
-            raise ValidationError(
-                {f"inputs.{name}": f"{uri[:200]!r} is no address that this version reads: http(s):// or datum://."}
-            )
-        datum = session.get(Datum, rest) if is_id(rest) else None
-        if datum is None:
-            alias = session.scalar(
-                select(DatumAlias).where(DatumAlias.project_id == project.id, DatumAlias.name == rest)
-            )
-            datum = session.get(Datum, alias.datum_id) if alias else None
-        if datum is None or datum.project_id != project.id or datum.purged_at is not None:
-            raise ValidationError({f"inputs.{name}": (f"No datum {rest[:100]!r} in this project.", "does_not_exist")})
-        return f"datum://{datum.id}"
+        raise ValidationError(
+            {"environment": (f"No environment {name[:80]!r}; there is: {known[:500]}.", "does_not_exist")}
+        )
 
     def _check_queue(self, session: Session, project: Project) -> None:
         limit = self._settings.max_queued_per_project

@@ -42,11 +42,11 @@ def size(count: float | None) -> str:
     """Bytes with a decimal unit and at most three digits: `812 B`, `8.2 GB`."""
     if count is None:
         return "–"
-    value = float(max(0, count))
-    for unit in UNITS:
-        if value < 999.5 or unit == UNITS[-1]:
+    value, unit = float(max(0, count)), UNITS[0]
+    for larger in UNITS[1:]:
+        if value < 999.5:
             break
-        value /= 1000
+        value, unit = value / 1000, larger
     if unit == "B":
         return f"{int(value)} B"
     return f"{value:.1f} {unit}" if value < 99.95 else f"{value:.0f} {unit}"
