@@ -12,11 +12,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.sse import follow
 from fixtures.bench import Bench
 from fixtures.stack import ROOT
 from fixtures.work import IMAGE
-
-from benchmarks.sse import follow
 
 TICKS = os.sysconf("SC_CLK_TCK")
 ACCEPTS = 100

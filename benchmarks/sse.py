@@ -7,8 +7,9 @@ import time
 from collections.abc import Iterator
 
 import httpx
-from fixtures.stack import Stack
 from httpx_sse import connect_sse
+
+from fixtures.stack import Stack
 
 
 def follow(stack: Stack, execution: str, timeout: float) -> Iterator[tuple[float, str]]:

@@ -1,37 +1,44 @@
-"""Whether the parts of one machine answer."""
+"""Whether the parts of one machine answer. Standard library only: the supervisor, which asks, stays small."""
 
 from __future__ import annotations
 
+import socket
 import ssl
-
-import httpx
-import redis
+import urllib.request
+from urllib.parse import urlsplit
 
 from controlplane.settings import Settings
 
 
-def redis_answers(url: str) -> bool:
-    """Whether this Redis takes the login in its address."""
+def redis_answers(url: str, timeout: float = 2.0) -> bool:
+    """Whether the Redis at this loopback address takes the login in it; while it loads its data it does not."""
+    parts = urlsplit(url)
+    words = [b"AUTH", (parts.username or "").encode(), (parts.password or "").encode()]
+    request = b"".join([b"*%d\r\n" % len(words), *(b"$%d\r\n%s\r\n" % (len(word), word) for word in words)])
     try:
-        client = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
-        client.xlen("join")
-    except redis.RedisError:
+        with socket.create_connection((parts.hostname or "", parts.port or 6379), timeout) as connection:
+            connection.sendall(request + b"PING\r\n")
+            connection.shutdown(socket.SHUT_WR)
+            return b"".join(iter(lambda: connection.recv(64), b"")) == b"+OK\r\n+PONG\r\n"
+    except OSError:
         return False
-    client.close()
-    return True
 
 
-def trust(settings: Settings) -> ssl.SSLContext | bool:
-    """Whom the machine's own clients believe: its own certificate, which may be signed by itself."""
-    if settings.tls_certificate is None:
-        return True
-    return ssl.create_default_context(cafile=str(settings.tls_certificate))
+def trust(settings: Settings) -> ssl.SSLContext:
+    """Whom the machine's own clients believe: its own certificate too, which may be signed by itself."""
+    context = ssl.create_default_context()
+    if settings.tls_certificate is not None:
+        context.load_verify_locations(cafile=str(settings.tls_certificate))
+    return context
 
 
-def web_answers(settings: Settings) -> bool:
+def web_answers(settings: Settings, timeout: float = 5.0) -> bool:
     """Whether dashboard and API answer, database included."""
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust(settings))
+    )
     try:
-        answer = httpx.get(f"{settings.public_url}/readyz", timeout=5, verify=trust(settings), trust_env=False)
-    except httpx.HTTPError:
+        with opener.open(f"{settings.public_url}/readyz", timeout=timeout) as answer:
+            return answer.status == 200
+    except OSError:
         return False
-    return answer.status_code == 200

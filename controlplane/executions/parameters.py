@@ -63,7 +63,7 @@ def _checked(parameter: Parameter, value: Any, errors: dict[str, Any]) -> Any:
         errors[field] = f"Texts of at most {MAX_TEXT} characters, numbers, true or false are expected."
         return None
     if parameter.type == "string" and parameter.choices:
-        parameter.choices = [str(choice) for choice in parameter.choices]
+        parameter.choices = list[ValueAtomType](str(choice) for choice in parameter.choices)
     plain = [_of_type(parameter.type, atom) for atom in atoms]
     try:
         found = parameter.validate(plain if isinstance(value, list) else plain[0])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from fixtures.web import PASSWORD, World
 
 from controlplane.errors import NotFoundError, ValidationError
+from fixtures.web import PASSWORD, World
 
 
 @pytest.mark.parametrize("form", [True, False])

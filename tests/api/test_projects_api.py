@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from fixtures.web import World, make_archive
 
 from controlplane.accounts.models import Team, TeamMembership
 from controlplane.db.ids import uuid7
 from controlplane.db.session import SYSTEM
+from fixtures.web import World, make_archive
 
 PROJECTS = "/api/v0/projects/"
 

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from sample_code import LINES, TRAIN, YAML
+
 from fixtures.inputs import FileServer
 from fixtures.stack import Stack
 from fixtures.work import Work, new_work
-from sample_code import LINES, TRAIN, YAML
 
 
 @pytest.fixture(scope="session")

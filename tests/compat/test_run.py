@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from fixtures.stack import FINAL
 from fixtures.work import Work, counter_of
 

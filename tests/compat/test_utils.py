@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sample_code import YAML
+
 from fixtures.inputs import FileServer
 from fixtures.stack import FINAL, Stack, wait_until
 from fixtures.work import new_work
-from sample_code import YAML
 
 PARTS = (
     "valohai", "papi", "valohai_yaml", "leval", "yaml", "jsonschema", "jsonschema_specifications", "referencing",

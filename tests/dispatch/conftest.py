@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from dispatch.rig import RedisServer, Rig, furnish, make_settings
 from fixtures.executions import Ground
 

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import redis
-from dispatch.fake_worker import FakeWorker
-from fixtures.executions import Ground
 from pydantic import SecretStr
 from sqlalchemy import select
 
@@ -27,6 +25,8 @@ from controlplane.executions.models import Attempt, Execution
 from controlplane.processes.loops import Loops, Parts, build_parts
 from controlplane.security.vault import Vault
 from controlplane.settings import Settings
+from dispatch.fake_worker import FakeWorker
+from fixtures.executions import Ground
 from worker_bootstrap.protocol import names
 from worker_bootstrap.protocol.crypto import password_hash
 

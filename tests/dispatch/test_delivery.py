@@ -11,7 +11,7 @@ from controlplane.db.session import SYSTEM
 from controlplane.executions.models import ExecutionEvent, MetadataPoint
 from dispatch.fake_worker import FakeWorker
 from dispatch.rig import Rig
-from worker_bootstrap.protocol import codec, crypto, names
+from worker_bootstrap.protocol import codec, names
 from worker_bootstrap.protocol.messages import Accepted, Beat, End, Event
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from dispatch.rig import Rig
-
 from worker_bootstrap.protocol import crypto
 
 

@@ -6,6 +6,7 @@ import json
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from sqlalchemy import select
 
 from controlplane.clock import utc_now
 from controlplane.data.models import Datum
@@ -15,7 +16,6 @@ from controlplane.environments.models import Store
 from controlplane.projects.models import Project
 from dispatch.fake_worker import FakeWorker
 from dispatch.rig import Rig
-from sqlalchemy import select
 from worker_bootstrap.protocol.messages import UrlItem
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from fixtures.bench import Bench, make_bench
 from fixtures.inputs import FileServer
 from fixtures.stack import Stack

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+
 from fixtures.bench import YAML, Bench, archive
 from fixtures.refusals import check_says, refusals
 

@@ -9,6 +9,7 @@ import subprocess
 from urllib.parse import urlsplit
 
 import pytest
+
 from fixtures.bench import Bench
 from fixtures.work import IMAGE
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+
 from fixtures.bench import Bench, make_bench
 from fixtures.inputs import FileServer
 from fixtures.stack import Stack, running_stack

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from fixtures.bench import Bench, make_bench
 from fixtures.inputs import FileServer
 from fixtures.refusals import check_says, refusals

@@ -6,7 +6,6 @@ import uuid
 from typing import Any
 
 import pytest
-from fixtures.web import Caller, World, make_archive
 from sqlalchemy import select
 from werkzeug.routing import Rule
 
@@ -17,6 +16,7 @@ from controlplane.db.session import SYSTEM
 from controlplane.environments.models import Store
 from controlplane.permissions import TABLE, Actor, can
 from controlplane.web.context import PUBLIC_ENDPOINTS
+from fixtures.web import Caller, World, make_archive
 
 PUBLIC = {
     "static",

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from fixtures.web import World, make_archive
 from sqlalchemy import text
 
 from controlplane.audit.models import AuditEvent
 from controlplane.audit.service import AuditError
 from controlplane.db.session import SYSTEM
+from fixtures.web import World, make_archive
 
 PROJECTS = "/api/v0/projects/"
 

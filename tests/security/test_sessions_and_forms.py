@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from argon2 import PasswordHasher
-from fixtures.web import PASSWORD, Caller, World
 from sqlalchemy import select, update
 
 from controlplane.accounts.models import OrganizationMembership, Token
 from controlplane.db.session import SYSTEM
 from controlplane.web.app import create_app
+from fixtures.web import PASSWORD, Caller, World
 
 ME = "/api/v0/users/me/"
 SAME = {"Origin": "http://remora.test:8765", "Sec-Fetch-Site": "same-origin"}

@@ -7,9 +7,10 @@ import re
 
 import httpx
 import pytest
+from playwright.sync_api import Page, Route, expect
+
 from fixtures.dashboard import Dashboard
 from fixtures.pages import Tabs
-from playwright.sync_api import Page, Route, expect
 
 pytestmark = pytest.mark.needs("browser")
 TIME = "2026-03-12T14:30:00.000000"

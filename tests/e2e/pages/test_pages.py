@@ -8,13 +8,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from playwright.sync_api import Page, expect
+
+from controlplane.executions.models import Execution
 from fixtures.dashboard import Dashboard, dashboard
 from fixtures.dashboard_hostile import HOSTILE
 from fixtures.dashboard_seed import PASSWORD
 from fixtures.pages import Tabs
-from playwright.sync_api import Page, expect
-
-from controlplane.executions.models import Execution
 
 pytestmark = pytest.mark.needs("browser")
 STATES = ("created", "queued", "started", "stopping", "complete", "error", "stopped", "crashed")

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from fixtures.executions import NOW, Ground
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import select
@@ -12,6 +11,7 @@ from controlplane.data.models import Datum, DatumAlias
 from controlplane.executions.models import FINAL, Attempt, Execution, ExecutionEvent, MetadataPoint, UsageSample
 from controlplane.executions.transitions import LEGAL, IllegalTransitionError, Transitions
 from controlplane.logs.models import LogSegment
+from fixtures.executions import NOW, Ground
 from worker_bootstrap.protocol.errors import ProtocolError
 from worker_bootstrap.protocol.messages import Accepted, End, Event
 

@@ -7,7 +7,6 @@ from io import BytesIO
 from types import SimpleNamespace
 
 import pytest
-from fixtures.executions import NOW
 from sqlalchemy import select
 
 from controlplane.data.stores.folder import FolderStore
@@ -17,6 +16,7 @@ from controlplane.executions.events import log_key
 from controlplane.executions.models import Execution
 from controlplane.logs.models import LogSegment
 from controlplane.logs.service import LogReader
+from fixtures.executions import NOW
 
 
 def line(seq: int, message: str = "") -> list:
