@@ -8,6 +8,7 @@ from typing import Any
 
 from valohai_yaml.excs import ValidationErrors
 from valohai_yaml.objs import Parameter, Step
+from valohai_yaml.objs.parameter import ValueAtomType
 
 MAX_VALUES = 10_000
 MAX_TEXT = 100_000
