@@ -98,10 +98,10 @@ def delete(key: str) -> Response:
 
 @route(blueprint, "/<key>/stop/", action="execution.stop", methods=["POST"])
 def stop(key: str) -> dict[str, Any]:
-    """Ask an execution to end."""
+    """Ask an execution to end. The answer is short: `vh` prints it as it is."""
     execution = _get(key, "execution.stop")
     services().executions.stop(request_session(), current_actor(), execution)
-    return brief(execution, services().settings.public_url, services().clock())
+    return {"id": execution.id, "status": execution.state}
 
 
 @route(blueprint, "/<key>/tags/", action="execution.tag", methods=["POST"], body=Tags)

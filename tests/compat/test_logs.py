@@ -34,7 +34,8 @@ def test_logs_stream_follows_to_the_end(work: Work) -> None:
     counter = work.run("lines", "--count", "40", "--pause", "0.1")
     done = work.vh("exec", "logs", "--stream", counter)
     assert numbers(done.out) == list(range(40))
-    assert "The execution has finished (status complete)" in done.err
+    assert "The execution has finished" in done.err
+    assert "Ended: complete" in done.out.splitlines()[-1]
 
 
 def test_logs_of_a_running_one_come_at_once(work: Work) -> None:

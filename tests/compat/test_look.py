@@ -57,7 +57,7 @@ def test_stop_stops_the_named_one_only(work: Work) -> None:
     done = work.vh("exec", "stop", first)
     assert f"Stopping #{first}" in done.text and "Done." in done.text
     ended = work.finish(first, ("stopped",))
-    assert f"Stopped by {work.stack.access['user']}" in ended["status_detail"]
+    assert ended["status_detail"] == f"{work.stack.access['user']} stopped it."
     with work.stack.api() as api:
         assert api.get(f"executions/{work.project}:{second}/").json()["status"] in ("queued", "started")
     work.vh("exec", "stop", "--all")
