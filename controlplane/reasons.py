@@ -141,6 +141,13 @@ def _running() -> list[Reason]:
             "user",
         ),
         Reason(
+            "metadata_sampled",
+            "warning",
+            "It prints more metadata points a second than are kept; beyond that they are sampled.",
+            "Print a point less often; every line is in the log.",
+            "user",
+        ),
+        Reason(
             "log_gap",
             "warning",
             "Log lines {first} to {last} are missing.",
@@ -163,7 +170,7 @@ def _ended_by_user() -> list[Reason]:
         Reason(
             "oom_killed",
             "ended",
-            "The process used more memory than its limit and was killed.",
+            "It used more memory than its limit of {detail} and was killed.",
             "Use smaller batches, or an environment with more memory.",
             "user",
         ),

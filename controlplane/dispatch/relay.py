@@ -60,17 +60,19 @@ class RelayDesk:
             return _answer(call, 413, f"More than {MAX_FILES} files at once; ask for fewer inputs.")
         try:
             found = [
-                {"name": entry["name"], "files": [self._file(session, execution, f) for f in entry["files"]]}
+                {"name": entry["name"], "files": [self._file(session, execution, entry, f) for f in entry["files"]]}
                 for entry in inputs
             ]
         except (DeniedError, StoreError) as error:
             return _answer(call, 404, f"A file of this input can't be had: {error}.")
         return _reply(call, 200, found)
 
-    def _file(self, session: Session, execution: Execution, file: dict[str, Any]) -> dict[str, Any]:
+    def _file(
+        self, session: Session, execution: Execution, entry: dict[str, Any], file: dict[str, Any]
+    ) -> dict[str, Any]:
         signed = self._urls.input(session, execution, file, UrlItem(file["id"], "input", file["id"]))
         return {
-            "input_id": file["id"],
+            "input_id": entry["input_id"],
             "url": signed.url,
             "original_uri": file["uri"],
             "filename": file["name"],

@@ -17,6 +17,7 @@ from controlplane.environments.models import Store, Worker
 from controlplane.executions import checks
 from controlplane.executions.models import Attempt, Execution, ExecutionEvent, MetadataPoint, UsageSample
 from controlplane.logs.models import LogSegment
+from controlplane.reasons import sentence
 from worker_bootstrap.protocol.errors import ProtocolError
 
 PHASES = frozenset({"code", "image", "inputs", "running", "uploading"})
@@ -116,6 +117,7 @@ class EventBook:
         self.note(execution, attempt, "gap", message, reason="log_gap", payload=payload)
 
     def _metadata(self, execution: Execution, attempt: Attempt, data: dict[str, Any]) -> None:
+        self._sampled(execution, attempt, data)
         merged = dict(execution.cumulative_metadata)
         for entry in checks.rows(data.get("points"), MAX_POINTS):
             moment, point = checks.pair(entry)
@@ -131,6 +133,15 @@ class EventBook:
             )
             _merge(merged, values)
         execution.cumulative_metadata = merged
+
+    def _sampled(self, execution: Execution, attempt: Attempt, data: dict[str, Any]) -> None:
+        """That points were left out is said once an attempt."""
+        if not checks.whole(data.get("sampled", 0)):
+            return
+        code = "metadata_sampled"
+        said = select(ExecutionEvent.id).where(ExecutionEvent.attempt_id == attempt.id, ExecutionEvent.reason == code)
+        if self._session.scalar(said.limit(1)) is None:
+            self.note(execution, attempt, "metadata", sentence(code), reason=code)
 
     def _usage(self, execution: Execution, attempt: Attempt, data: dict[str, Any]) -> None:
         for entry in checks.rows(data.get("samples"), MAX_SAMPLES):
@@ -185,9 +196,11 @@ class EventBook:
         except StoreError as error:
             raise ProtocolError(f"name: {error}") from error
         store = self._data_store(attempt)
-        if self._session.scalar(select(Datum.id).where(Datum.store_id == store.id, Datum.key == key)):
-            return
         metadata = self._sidecar(execution, attempt, name, data.get("metadata") or {})
+        known = self._session.scalar(select(Datum).where(Datum.store_id == store.id, Datum.key == key))
+        if known is not None:
+            self._describe(execution, known, metadata)
+            return
         datum = Datum(
             organization_id=execution.organization_id,
             project_id=execution.project_id,
@@ -201,11 +214,17 @@ class EventBook:
             md5=checks.digest(data.get("md5"), 32),
             sha1=checks.digest(data.get("sha1"), 40),
             sha256=checks.digest(data.get("sha256"), 64),
-            tags=checks.texts(metadata.get("valohai.tags"), MAX_TAGS, 255),
-            user_metadata=metadata,
             created_at=self._now,
         )
         self._session.add(datum)
+        self._describe(execution, datum, metadata)
+
+    def _describe(self, execution: Execution, datum: Datum, metadata: dict[str, Any]) -> None:
+        """Metadata may come after the file: it was stored while the command ran."""
+        if not metadata or metadata == datum.user_metadata:
+            return
+        datum.user_metadata = metadata
+        datum.tags = checks.texts(metadata.get("valohai.tags"), MAX_TAGS, 255)
         self._session.flush()
         for alias in checks.texts(metadata.get("valohai.alias"), MAX_ALIASES, 128):
             self._point_alias(execution, alias, datum)

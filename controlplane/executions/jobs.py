@@ -64,6 +64,8 @@ def build_job(execution: Execution, attempt_id: str, number: int, facts: Facts) 
         container=Container(
             image=execution.image,
             command=execution.interpolated_command,
+            cpu=float(execution.options.get("cpu", 0)),
+            memory=int(execution.options.get("memory", 0)),
             gpus=int(settings.get("gpus_per_slot", 0)),
             host_network=bool(settings.get("host_network", False)),
             ca_bundle=bool(settings.get("ca_bundle", False)),
@@ -96,8 +98,7 @@ def _input(execution: Execution, name: str, uris: list[str], datums: dict[str, D
         base = datum.name if datum else unquote(urlsplit(uri).path)
         filename = options.get("filename") if len(uris) == 1 and options.get("filename") else base.rpartition("/")[2]
         path = _path(base, filename or f"file-{index}", options.get("keep_directories", "none"))
-        if path in taken:
-            path = f"{index}-{path}"
+        path = _unused(path, taken)
         taken.add(path)
         files.append(_file(f"{name}-{index}", uri, path, datum, options.get("download", "always")))
     return Input(name=name, files=files, input_id=name)
@@ -123,8 +124,19 @@ def _file(file_id: str, uri: str, path: str, datum: Datum | None, download: str)
 
 
 def _path(base: str, filename: str, keep: str) -> str:
+    """`suffix` keeps the folders below a wildcard's root: an address without a wildcard has none."""
     folders = [part for part in base.split("/")[:-1] if part not in ("", ".", "..")]
-    return "/".join([*folders, filename]) if keep in ("full", "suffix") and folders else filename
+    return "/".join([*folders, filename]) if keep == "full" and folders else filename
+
+
+def _unused(path: str, taken: set[str]) -> str:
+    """The path, or one beside it with a number before the file's name. A file's name can't be a folder's."""
+    folder, slash, name = path.rpartition("/")
+    found, number = path, 0
+    while found in taken or any(other.startswith(f"{found}/") or found.startswith(f"{other}/") for other in taken):
+        number += 1
+        found = f"{folder}{slash}{number}-{name}"
+    return found
 
 
 def _execution_config(execution: Execution, facts: Facts) -> dict[str, Any]:

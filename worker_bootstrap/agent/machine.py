@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 
+from worker_bootstrap.agent import deadman
 from worker_bootstrap.agent.config import AgentConfig
-from worker_bootstrap.agent.identity import Membership
+from worker_bootstrap.agent.deadman import Contact
 from worker_bootstrap.agent.log import logger
 from worker_bootstrap.agent.runtime.base import Problem, Runtime
 from worker_bootstrap.agent.runtime.docker import DockerRuntime
@@ -19,11 +21,12 @@ class UnfitError(RuntimeError):
     """This machine can't serve; the message says what to do."""
 
 
-def make_runtime(config: AgentConfig, membership: Membership | None) -> Runtime:
-    """The engine behind its interface. Root has firewall rules, if they work here or nobody excused their absence."""
-    labels = {}
-    if membership is not None:
-        labels = {"remora.installation": membership.installation, "remora.worker": membership.worker}
+def make_runtime(config: AgentConfig, installation: str, machine: str) -> Runtime:
+    """The engine behind its interface. Root has firewall rules, if they work here or nobody excused their absence.
+
+    Containers carry the machine's id, not the worker's: a machine that became another worker finds its old ones too.
+    """
+    labels = {"remora.installation": installation, "remora.machine": machine}
     firewall = Firewall() if os.geteuid() == 0 else None
     if firewall is not None and config.allow_without_firewall and firewall.check() is not None:
         firewall = None
@@ -41,8 +44,10 @@ def judge(problems: list[Problem], *, allow_without_firewall: bool) -> list[Prob
 def wait_until_fit(config: AgentConfig, halted: threading.Event) -> bool:
     """Wait for the engine; False when the agent shall end. Raises UnfitError for what waiting does not mend."""
     pause, said = config.backoff_first, ""
+    # An engine that does not answer may still run containers: only the lease tells.
+    contact = Contact(time.monotonic(), running=True)
     while not halted.is_set():
-        problems = make_runtime(config, None).check()
+        problems = make_runtime(config, "", "").check()
         fatal = judge(problems, allow_without_firewall=config.allow_without_firewall)
         if not fatal:
             for problem in problems:
@@ -55,6 +60,7 @@ def wait_until_fit(config: AgentConfig, halted: threading.Event) -> bool:
         if text != said:
             logger.warning("waiting: %s", text)
             said = text
+        deadman.watch(config, contact)
         halted.wait(pause)
         pause = min(config.backoff_most, pause * 2)
     return False

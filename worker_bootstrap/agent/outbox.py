@@ -117,6 +117,11 @@ class Outbox:
         with self._lock:
             return self._db.execute("SELECT count(*) FROM message").fetchone()[0]
 
+    def newest_seq(self) -> int:
+        """The number of the newest message that was ever kept."""
+        with self._lock:
+            return int(self._get("seq", "0"))
+
     def position(self) -> str:
         """The last inbox id that was handled."""
         with self._lock:

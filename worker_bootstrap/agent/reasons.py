@@ -11,12 +11,14 @@ TIME_LIMIT = "time_limit"
 NO_OUTPUT = "no_output_timeout"
 IMAGE_NOT_FOUND = "image_not_found"
 INPUT_NOT_FOUND = "input_not_found"
+INPUT_UNREACHABLE = "input_unreachable"  # its server does not answer, or breaks off, for too long
 INPUT_CHECKSUM = "input_checksum"  # the bytes are not the listed ones, twice
 CODE_BAD = "code_archive_bad"
 MOUNT_REFUSED = "mount_refused"  # not below a folder of the machine's allow-list
 
 # The infrastructure.
 DISK_FULL = "disk_full"
+IMAGE_PULL_FAILED = "image_pull_failed"  # the registry does not answer, or breaks off
 ENGINE_GONE = "engine_gone"  # the engine does not answer, or lost the container
 ENGINE_ERROR = "engine_error"  # it answers, and refuses
 STORE_REFUSED = "store_refused"  # the store did not take an output

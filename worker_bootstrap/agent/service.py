@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import redis
 
-from worker_bootstrap.agent import VERSION, reasons
+from worker_bootstrap.agent import VERSION, deadman, reasons
 from worker_bootstrap.agent.attempt.context import Secrets, Tools
 from worker_bootstrap.agent.attempt.prepare import remove_tree
 from worker_bootstrap.agent.attempt.runner import END_KEY, AttemptRunner
 from worker_bootstrap.agent.attempt.state import StateFile
 from worker_bootstrap.agent.cache import Cache
 from worker_bootstrap.agent.config import AgentConfig, read_config
-from worker_bootstrap.agent.deadman import Contact, should_power_off
 from worker_bootstrap.agent.http import input_client, signed_client
 from worker_bootstrap.agent.identity import IdentityStore, Keys, Membership, facts
 from worker_bootstrap.agent.inbox import Inbox
@@ -31,14 +30,13 @@ from worker_bootstrap.agent.outbox import Outbox
 from worker_bootstrap.agent.questions import Questions
 from worker_bootstrap.agent.runtime.base import ContainerRuntimeError, Runtime
 from worker_bootstrap.agent.sender import Sender
-from worker_bootstrap.agent.slots import Slots
+from worker_bootstrap.agent.slots import NONE, Slots
 from worker_bootstrap.protocol import codec, crypto, typed
 from worker_bootstrap.protocol.errors import ProtocolError
 from worker_bootstrap.protocol.job import Job
 from worker_bootstrap.protocol.messages import Accepted, Ack, Beat, Drain, End, Envelope, Hello, Stop
 
 SHUTDOWN = 8.0
-TICK = 0.2
 
 
 class Agent:
@@ -52,6 +50,8 @@ class Agent:
         self._threads: list[threading.Thread] = []
         self._lock = threading.RLock()
         self._draining = False
+        began = time.monotonic()
+        self._last_heard: Callable[[], float] = lambda: began
         self._beat_now = threading.Event()
         for name in ("spool", "cache", "work"):
             (home / name).mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -73,7 +73,11 @@ class Agent:
 
     # ---- composition -------------------------------------------------------------------------------
     def _join(self, store: IdentityStore, keys: Keys) -> Membership | None:
-        membership = join(self._config, keys, self._halted.is_set, self._halted.wait)
+        def sleep(seconds: float) -> None:
+            self._watch_contact()  # a machine that never gets to join is cut off too
+            self._halted.wait(seconds)
+
+        membership = join(self._config, keys, self._halted.is_set, sleep)
         if membership is not None:
             store.keep(membership)
             logger.info("joined as worker %s of group %s", membership.worker, self._config.group)
@@ -84,12 +88,13 @@ class Agent:
         self._keys = keys
         self._outbox = Outbox(self._home / "spool" / "outbox.db")
         self._link = Link(config, keys, membership, lambda: self._rejoin(store, keys))
+        self._runtime: Runtime = make_runtime(config, membership.installation, keys.machine)
         self._bind(membership)
         self._questions = Questions(self._link, config.ask_interval)
         self._sender = Sender(config, self._link, self._outbox)
         self._inbox = Inbox(config, self._link, self._outbox, self.handle)
+        self._last_heard = lambda: self._inbox.last_heard
         self._slots = Slots(config.slots)
-        self._runtime: Runtime = make_runtime(config, membership)
         self._tools = Tools(
             home=self._home,
             config=config,
@@ -119,20 +124,27 @@ class Agent:
             for runner in runners:
                 runner.stop(Stop("superseded", kill=True))
             for folder in (self._home / "work").iterdir() if not runners else ():
-                remove_tree(folder)
+                self._forget(folder)
 
     def _resume(self) -> None:
         """Attempts that a former agent left go on where they stood."""
         for folder in sorted((self._home / "work").iterdir()):
-            try:
-                job = StateFile(folder).job()
-            except ProtocolError as error:
-                logger.warning("%s can't be read: %s", folder.name, error)
-                job = None
-            if job is None or self._outbox.has(folder.name, END_KEY):
+            job = self._unfinished(folder)
+            if job is None:
                 self._forget(folder)
             else:
                 self._start(job)
+
+    def _unfinished(self, folder: Path) -> Job | None:
+        """The job of an attempt that has not ended and is this worker's."""
+        try:
+            job = StateFile(folder).job()
+        except (ProtocolError, ValueError) as error:
+            logger.warning("%s can't be read: %s", folder.name, error)
+            return None
+        if job is None or job.worker != self._link.worker or self._outbox.has(folder.name, END_KEY):
+            return None
+        return job
 
     def _forget(self, folder: Path) -> None:
         try:
@@ -233,17 +245,17 @@ class Agent:
         self._threads.append(self._spawn(f"attempt-{job.number}", lambda: self._run_attempt(runner)))
 
     def _run_attempt(self, runner: AttemptRunner) -> None:
-        slot = -1
+        slot = NONE
 
         def take() -> int:
             nonlocal slot
-            slot = self._slots.take(runner.slot, self._halted.is_set)
+            slot = self._slots.take(runner.slot, self._halted.is_set, lambda: runner.stopping)
             return slot
 
         try:
             runner.run(take)
         finally:
-            if slot >= 0:
+            if slot != NONE:
                 self._slots.give(slot)
             with self._lock:
                 self._runners.pop(runner.job.attempt, None)
@@ -281,33 +293,36 @@ class Agent:
 
     def _beat(self) -> None:
         running = self._running()
+        # After the list: an attempt that left it meanwhile has its end among the numbers up to this one.
+        seq = self._outbox.newest_seq()
         free = 0 if self._draining else max(0, self._config.slots - len(running))
         disk = shutil.disk_usage(self._home).free
         try:
-            self._link.say("beat", Beat(free, running, self._outbox.position(), self._draining, disk))
+            self._link.say("beat", Beat(free, running, self._outbox.position(), self._draining, disk, seq))
         except redis.RedisError as error:
             logger.warning("no beat: %s", error)
 
     def _sweep(self) -> None:
-        """Put firewall rules back, and take away containers that no attempt owns."""
+        """Put firewall rules back, and take away containers and folders that no attempt owns."""
         try:
             self._runtime.refresh_rules()
             for attempt in self._runtime.list_attempts():
-                with self._lock:
-                    owned = attempt in self._runners
-                if not owned:
+                if not self._is_owned(attempt):
                     logger.warning("container of attempt %s has no owner: removed", attempt)
                     self._runtime.cleanup(attempt)
         except ContainerRuntimeError as error:
             logger.warning("the engine is away: %s", error)
+        for folder in (self._home / "work").iterdir():
+            if self._outbox.has(folder.name, END_KEY) and not self._is_owned(folder.name):
+                self._forget(folder)
+
+    def _is_owned(self, attempt: str) -> bool:
+        with self._lock:
+            return attempt in self._runners
 
     def _watch_contact(self) -> None:
-        config = self._config
-        contact = Contact(self._inbox.last_heard, bool(self._running()))
-        if should_power_off(time.monotonic(), contact, config.max_offline, config.lease_lost_after):
-            logger.error("cut off for %.0f s: powering off", time.monotonic() - contact.last_heard)
-            if config.power_off:
-                subprocess.run(config.power_off, check=False)
+        contact = deadman.Contact(self._last_heard(), bool(self._running()))
+        deadman.watch(self._config, contact)
 
     def _shut_down(self) -> None:
         """Attempts stop where they are and are found again; nobody waits longer than the service's patience."""

@@ -7,25 +7,30 @@ from collections.abc import Callable
 
 from worker_bootstrap.agent.attempt.errors import HaltedError
 
+NONE = -1
+
 
 class Slots:
     """`count` places; thread-safe."""
 
     def __init__(self, count: int) -> None:
-        self._free = set(range(count))
+        self._places = range(count)
+        self._free = set(self._places)
         self._changed = threading.Condition()
 
-    def take(self, wanted: int, halted: Callable[[], bool]) -> int:
-        """A place: `wanted` if it is one (it had it before a restart), else the lowest free. Raises HaltedError."""
+    def take(self, wanted: int, halted: Callable[[], bool], given_up: Callable[[], bool]) -> int:
+        """A place: `wanted` if there is such a one (it had it before a restart), else the lowest free.
+
+        NONE when it is not wanted any more. Raises HaltedError.
+        """
         with self._changed:
             while not halted():
-                if wanted in self._free:
-                    self._free.remove(wanted)
-                    return wanted
-                if wanted < 0 and self._free:
-                    lowest = min(self._free)
-                    self._free.remove(lowest)
-                    return lowest
+                if given_up():
+                    return NONE
+                if wanted in self._free or (wanted not in self._places and self._free):
+                    place = wanted if wanted in self._free else min(self._free)
+                    self._free.remove(place)
+                    return place
                 self._changed.wait(0.2)
         raise HaltedError
 

@@ -54,7 +54,11 @@ def decode(keys: Mapping[str, bytes], entry: Mapping[bytes, bytes], *, direction
     batch = load(Batch, parse(raw, MAX_BATCH_BYTES, MAX_DEPTH))
     for message in batch.messages:
         if not OLDEST_PROTOCOL <= message.protocol <= PROTOCOL:
-            raise ProtocolError(f"protocol {message.protocol} is not spoken here")
+            older = "this side" if message.protocol > PROTOCOL else "the other side"
+            raise ProtocolError(
+                f"protocol {message.protocol} is not spoken here, only {OLDEST_PROTOCOL} to {PROTOCOL}: "
+                f"{older} needs a newer release"
+            )
         check_kind(message, direction=direction)
     return batch.messages
 

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import uuid
 from typing import Any
+from urllib.parse import quote, urlsplit
+
+import urllib3
 
 from worker_bootstrap.agent.attempt.context import Context
+from worker_bootstrap.agent.attempt.download import REQUEST_HEADERS
 from worker_bootstrap.agent.attempt.errors import AttemptError, HaltedError
+from worker_bootstrap.agent.log import shown_url
+from worker_bootstrap.agent.logs.masking import Masker
 from worker_bootstrap.agent.questions import UnansweredError
-from worker_bootstrap.protocol.job import InputFile
-from worker_bootstrap.protocol.messages import Relay, UrlItem
+from worker_bootstrap.agent.relay import FILES, FileBytes, file_key
+from worker_bootstrap.protocol.job import Input, InputFile
+from worker_bootstrap.protocol.messages import Relay
 
 MAX_DETAIL = 2000
 PATIENCE = 20.0
+CHUNK = 1 << 18
+AWAY = "the master does not answer now; try again"
 
 
 class ContainerCalls:
-    """The calls of one attempt."""
+    """The calls of one attempt. `base`: the relay's own address, once it listens."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
+        self._masker = Masker(context.secrets.mask)
+        self.base = ""
 
     def __call__(self, name: str, query: dict[str, list[str]], body: str) -> tuple[int, str]:
         """(status, JSON text)."""
@@ -32,37 +44,65 @@ class ContainerCalls:
             answer = self._carry(name, query, body)
             return answer.status or 200, answer.body or "{}"
         except (UnansweredError, AttemptError, HaltedError):
-            return 503, json.dumps({"detail": "the master does not answer now; try again"})
+            return 503, json.dumps({"detail": AWAY})
+
+    def open_file(self, file_id: str) -> FileBytes:
+        """The bytes of an input's file that stands where only this machine reaches it."""
+        file = next((file for entry in self._context.job.inputs for file in entry.files if file.id == file_id), None)
+        if file is None:
+            return FileBytes(404, "no such file")
+        try:
+            found, why = self._context.address("input", file.id)
+        except (AttemptError, HaltedError):
+            return FileBytes(503, AWAY)
+        if found is None:
+            return FileBytes(404, why)
+        tools = self._context.tools
+        http = tools.signed_http if file.datum_id else tools.input_http
+        headers = {**REQUEST_HEADERS, **found.headers}
+        try:
+            response: Any = http.request("GET", found.url, headers=headers, preload_content=False)
+        except urllib3.exceptions.HTTPError as error:
+            return FileBytes(502, f"{shown_url(found.url)}: {type(error).__name__}")
+        if response.status != 200:
+            response.close()
+            return FileBytes(502, f"{shown_url(found.url)} answered {response.status}")
+        return FileBytes(200, "", response.headers.get("Content-Length", ""), response.stream(CHUNK), response.close)
 
     def _status_detail(self, body: str) -> tuple[int, str]:
         """Kept by the event, so that the master may be away."""
         try:
             detail = json.loads(body)["status_detail"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             return 400, json.dumps({"detail": "status_detail: missing"})
         text = detail if isinstance(detail, str) else json.dumps(detail)
-        self._context.event("detail", {"status_detail": text[:MAX_DETAIL]})
-        try:
-            answer = self._carry("set_status_detail", {}, json.dumps({"status_detail": text[:MAX_DETAIL]}))
-        except UnansweredError:
-            return 200, "{}"
-        return (answer.status, answer.body or "{}") if answer.status < 500 else (200, "{}")
+        text = self._masker.hide(text.encode("utf-8", "replace")).decode("utf-8", "replace")[:MAX_DETAIL]
+        self._context.event("detail", {"status_detail": text})
+        return 200, "{}"
 
     def _input_request(self, query: dict[str, list[str]]) -> tuple[int, str]:
-        """Signed addresses for files of the inputs that the job lists."""
+        """Addresses for files of the inputs that the job lists."""
         wanted = set(query.get("inputs", []))
         found: list[dict[str, Any]] = []
         for entry in self._context.job.inputs:
-            if entry.input_id in wanted or entry.name in wanted:
-                files = [self._file(entry.input_id, file) for file in entry.files]
-                found.append({"name": entry.name, "files": files})
+            if not {entry.input_id, entry.name} & wanted:
+                continue
+            files: list[dict[str, Any]] = []
+            for file in entry.files:
+                address, why = self._context.address("input", file.id)
+                if address is None:
+                    return 404, json.dumps({"detail": f"{entry.name}/{file.path}: {why}"})
+                files.append(self._file(entry, file, address.url))
+            found.append({"name": entry.name, "files": files})
         return 200, json.dumps(found)
 
-    def _file(self, input_id: str, file: InputFile) -> dict[str, Any]:
-        item = self._context.urls([UrlItem(file.id, "input", file.id)]).get(file.id)
+    def _file(self, entry: Input, file: InputFile, url: str) -> dict[str, Any]:
+        if is_on_this_machine(url):
+            key = file_key(self._context.secrets.relay_token, file.id)
+            url = f"{self.base}/{FILES}/{quote(file.id, safe='')}?key={key}"
         return {
-            "input_id": input_id,
-            "url": item.url if item is not None else "",
+            "input_id": entry.input_id,
+            "url": url,
             "original_uri": file.uri,
             "filename": file.name,
             "download_intent": file.download_intent,
@@ -71,3 +111,12 @@ class ContainerCalls:
     def _carry(self, name: str, query: dict[str, list[str]], body: str) -> Relay:
         patience = min(PATIENCE, self._context.config.ask_patience)
         return self._context.relay(Relay(str(uuid.uuid4()), name, query, body), patience)
+
+
+def is_on_this_machine(url: str) -> bool:
+    """Whether an address means the loopback, which inside a container is another one. Pure."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

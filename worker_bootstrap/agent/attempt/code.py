@@ -26,7 +26,7 @@ def fetch_code(context: Context, repository: Path) -> None:
     cache = context.tools.cache
     key = cache_key(context.job.organization, "code", code.sha256, code.size)
     with cache.only_one(key):
-        if cache.take(key, target) is None:
+        if context.controls.clean or cache.take(key, target) is None:
             _download(context, target)
             digests = file_digests(target)
             if digests.sha256 != code.sha256:

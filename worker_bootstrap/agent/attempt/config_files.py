@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from worker_bootstrap.agent import VERSION
 from worker_bootstrap.protocol.job import Job
 
 CONFIG = "/valohai/config"
+NOT_YAML = re.compile("[\x7f-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 SCRIPT = f"{CONFIG}/command.sh"
 # The shell waits for the command that runs when a signal comes, and then ends: so the command can save its work.
 SHELL = f"trap 'exit 130' INT; trap 'exit 143' TERM; . {SCRIPT}"
@@ -32,7 +34,7 @@ def objects(job: Job, inputs: dict[str, Any], api: dict[str, Any]) -> dict[str, 
 def write_config(folder: Path, job: Job, inputs: dict[str, Any], api: dict[str, Any]) -> None:
     """All files of the configuration folder, the command's script too. Raises OSError."""
     for name, value in objects(job, inputs, api).items():
-        text = json.dumps(value, indent=1, ensure_ascii=False)
+        text = _escaped(json.dumps(value, indent=1, ensure_ascii=False))
         for suffix in ("json", "yaml"):
             _write(folder / f"{name}.{suffix}", text + "\n", 0o644)
     _write(folder / "command.sh", job.container.command.rstrip("\n") + "\n", 0o755)
@@ -44,6 +46,11 @@ def command_line(command: str) -> list[str]:
     The shell goes on after a failing line, so only the last command's code counts.
     """
     return [SCRIPT] if command.startswith("#!") else ["/bin/sh", "-c", SHELL]
+
+
+def _escaped(text: str) -> str:
+    """JSON that is YAML too: characters that YAML does not take, or takes for line ends, are written as escapes."""
+    return NOT_YAML.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _write(path: Path, text: str, mode: int) -> None:

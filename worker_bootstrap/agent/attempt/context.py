@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import Any
 import urllib3
 
 from worker_bootstrap.agent import reasons
+from worker_bootstrap.agent.attempt.controls import read_controls
 from worker_bootstrap.agent.attempt.download import Address, Rules
 from worker_bootstrap.agent.attempt.errors import AttemptError, HaltedError, infrastructure_error
 from worker_bootstrap.agent.cache import Cache
@@ -88,6 +88,7 @@ class Context:
         self.control = control
         self.status = status
         self.folder = attempt_folder(tools.home, job.attempt)
+        self.controls, self.control_problems = read_controls({**job.env, **secrets.env})
 
     def alive(self) -> None:
         """Raise HaltedError when the agent ends, AttemptError when the attempt was asked to stop."""
@@ -133,6 +134,11 @@ class Context:
             return None, item.error if item is not None else "no answer"
         return Address(item.url, item.headers), ""
 
+    @property
+    def host_network(self) -> bool:
+        """Whether the container has the machine's network: asked for by the user, and allowed by the group."""
+        return self.controls.host_network and self.job.container.host_network
+
     def rules(self) -> Rules:
         """How downloads of this attempt behave."""
         config = self.config
@@ -154,8 +160,3 @@ def attempt_folder(home: Path, attempt: str) -> Path:
 def now() -> str:
     """UTC with microseconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def monotonic() -> float:
-    """Seconds that never go back."""
-    return time.monotonic()

@@ -210,8 +210,8 @@ class Download:
         raise _RetryError(f"{shown_url(now.url)} answered {response.status}")
 
     def _tried(self, work: Callable[[], Any]) -> Any:
-        """Again and again until the patience ends; an address that is refused is renewed once."""
-        deadline = time.monotonic() + self._rules.patience
+        """Again until the patience ends, which begins with the first failure; a refused address is renewed once."""
+        deadline = 0.0
         backoff = Backoff(self._rules.first_pause, self._rules.most_pause)
         renewed = False
         while True:
@@ -225,6 +225,7 @@ class Download:
                 self._renew()
                 continue
             except (_RetryError, urllib3.exceptions.HTTPError) as error:
+                deadline = deadline or time.monotonic() + self._rules.patience
                 self._give_up(error, final=time.monotonic() > deadline)
             self._pause(backoff.next())
             self._renew()

@@ -41,7 +41,7 @@ class PatientEngine:
             except ImageNotFoundError as error:
                 raise user_error(reasons.IMAGE_NOT_FOUND, str(error)) from error
             except PullError as error:
-                raise infrastructure_error(reasons.IMAGE_NOT_FOUND, str(error)) from error
+                raise infrastructure_error(reasons.IMAGE_PULL_FAILED, str(error)) from error
             except ContainerCreateError as error:
                 raise user_error(reasons.ENGINE_ERROR, str(error)) from error
             except ContainerRuntimeError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from worker_bootstrap.agent.attempt.download import (
     UnreachableError,
     Version,
 )
-from worker_bootstrap.agent.attempt.errors import user_error
+from worker_bootstrap.agent.attempt.errors import infrastructure_error, user_error
 from worker_bootstrap.agent.attempt.names import safe_relative, shown
 from worker_bootstrap.agent.cache import cache_key, place
 from worker_bootstrap.protocol.job import Input, InputFile
@@ -90,7 +90,7 @@ class _Fetcher:
         self._label = f"{plan.input.name}/{plan.file.path}"
         self._target = plan.target
         self._cache = context.tools.cache
-        self._use_cache = not _truthy(context.job.env.get("VH_NO_DATA_CACHE", ""))
+        self._use_cache = not context.controls.no_data_cache
         self._found: Digests | None = None
         self._key = ""
 
@@ -137,8 +137,12 @@ class _Fetcher:
         http = tools.signed_http if self._file.datum_id else tools.input_http
         try:
             return Download(http, self._address, self._target, self._context.rules()).run(self._known)
-        except (NotFoundError, UnreachableError) as error:
+        except NotFoundError as error:
             raise user_error(reasons.INPUT_NOT_FOUND, f"{self._label}: {error}") from error
+        except UnreachableError as error:
+            # Our own store's fault is the infrastructure's; that of an address which a user wrote is the user's.
+            fail = infrastructure_error if self._file.datum_id else user_error
+            raise fail(reasons.INPUT_UNREACHABLE, f"{self._label}: {error}") from error
 
     def _known(self, version: Version) -> bool:
         """The server named version and size: perhaps it is in the cache."""
@@ -152,7 +156,7 @@ class _Fetcher:
         self._target.chmod(0o444)
         if not key:
             return
-        spare = self._cache.folder / f"{key}.{os.getpid()}.tmp"
+        spare = self._cache.folder / f"{key}.{uuid.uuid4().hex}.tmp"
         place(self._target, spare)
         if not self._cache.keep(key, spare, digests):
             spare.unlink(missing_ok=True)
@@ -173,7 +177,3 @@ def _wrong(file: InputFile, found: Digests) -> str:
         if kind in have and have[kind] != expected.lower():
             return f"its {kind} is not the expected one"
     return ""
-
-
-def _truthy(text: str) -> bool:
-    return text.strip().lower() in ("1", "true", "yes", "on")

@@ -27,8 +27,11 @@ def signal_due(stopping: float, grace: float, *, kill: bool) -> str:
     return "SIGTERM" if stopping >= grace else "SIGINT"
 
 
-def verdict(info: ExitInfo, why: str) -> Verdict:
-    """How an attempt whose container ended is called; `why` it was stopped, empty if it ended by itself."""
+def verdict(info: ExitInfo, why: str, memory: int) -> Verdict:
+    """How an attempt whose container ended is called.
+
+    `why` it was stopped, empty if it ended by itself; `memory`: the container's limit in bytes.
+    """
     code = info.exit_code
     if why in (reasons.TIME_LIMIT, reasons.NO_OUTPUT):
         return Verdict("error", why, code)
@@ -37,5 +40,15 @@ def verdict(info: ExitInfo, why: str) -> Verdict:
     if code == 0:
         return Verdict("complete", reasons.DONE, 0)
     if info.oom_killed:
-        return Verdict("error", reasons.OOM_KILLED, code)
+        return Verdict("error", reasons.OOM_KILLED, code, shown_bytes(memory))
     return Verdict("error", reasons.EXIT_CODE, code, info.error)
+
+
+def shown_bytes(size: int) -> str:
+    """A size for people: 512 MiB, 1.5 GiB."""
+    value, unit = float(size), "bytes"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{value:.1f}".removesuffix(".0") + f" {unit}"

@@ -6,7 +6,13 @@ import io
 from pathlib import Path
 
 from worker_bootstrap.agent.attempt.errors import AttemptError, HaltedError
-from worker_bootstrap.agent.attempt.upload import SourceChangedError, StoreAwayError, SupersededError, Uploader
+from worker_bootstrap.agent.attempt.upload import (
+    BadNameError,
+    SourceChangedError,
+    StoreAwayError,
+    SupersededError,
+    Uploader,
+)
 from worker_bootstrap.agent.link import Link
 from worker_bootstrap.agent.log import logger
 from worker_bootstrap.agent.logs.keeper_client import KeeperClient
@@ -112,7 +118,7 @@ class SegmentUpload:
             return self._uploader.store(name, io.BytesIO(data), len(data), may_exist=True, alive=lambda: None)[0]
         except SupersededError:
             return ""
-        except (AttemptError, HaltedError, SourceChangedError, StoreAwayError) as error:
+        except (AttemptError, BadNameError, HaltedError, SourceChangedError, StoreAwayError) as error:
             raise UploadError(str(error)) from error
 
 

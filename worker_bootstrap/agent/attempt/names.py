@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 MAX_PART = 255
-MAX_NAME = 700
+MAX_NAME = 512
+# Names of devices on some people's machines, with or without an extension.
+DEVICES = frozenset({"con", "prn", "aux", "nul", *(f"{kind}{n}" for kind in ("com", "lpt") for n in range(1, 10))})
 
 
 def bad_output_name(name: str) -> str:
@@ -19,6 +21,8 @@ def bad_output_name(name: str) -> str:
         return "its name has an empty part, `.` or `..`"
     if any(len(part.encode()) > MAX_PART for part in parts):
         return f"a part of its name is longer than {MAX_PART} bytes"
+    if any(part.partition(".")[0].rstrip(" ").lower() in DEVICES for part in parts):
+        return "a part of its name is that of a device on other systems"
     if len(name.encode()) > MAX_NAME:
         return f"its name is longer than {MAX_NAME} bytes"
     return ""

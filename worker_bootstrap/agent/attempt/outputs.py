@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from worker_bootstrap.agent.attempt import sidecars
 from worker_bootstrap.agent.attempt.context import Context
@@ -15,12 +16,15 @@ from worker_bootstrap.agent.attempt.errors import AttemptError, HaltedError
 from worker_bootstrap.agent.attempt.names import bad_output_name, shown
 from worker_bootstrap.agent.attempt.output_files import Found, open_output, scan
 from worker_bootstrap.agent.attempt.upload import (
+    BadNameError,
     SourceChangedError,
     StoreAwayError,
     SupersededError,
     Uploader,
 )
 from worker_bootstrap.agent.log import logger
+
+MARK = "mark"
 
 
 class Ledger:
@@ -53,7 +57,8 @@ class Outputs:
         self._context = context
         self._folder = folder
         self._ledger = Ledger(context.folder / "uploaded.jsonl")
-        self._resumed = (context.folder / "uploading").exists()
+        self._begun = context.folder / "uploading"
+        self._resumed = self._begun.exists()
         self._told: set[str] = set()
         self._stop_live = threading.Event()
         self._live: threading.Thread | None = None
@@ -63,6 +68,7 @@ class Outputs:
         """Look for finished files every `scan_interval`, in a thread."""
         if not self._context.job.outputs_enabled:
             return
+        self._begun.touch()
         self._live = threading.Thread(target=self._watch, name="outputs", daemon=True)
         self._live.start()
 
@@ -97,12 +103,14 @@ class Outputs:
         """Everything that is left; returns how many files are stored. Raises AttemptError, SupersededError, OSError."""
         if not self._context.job.outputs_enabled:
             return 0
-        (self._context.folder / "uploading").touch()
+        self._begun.touch()
         properties = self._properties()
         names = self._candidates(list(scan(self._folder)))
         every = set(names)
         chosen = [name for name in names if not self._is_sidecar(name, every)]
         left = [name for name in chosen if name not in self._ledger.stored]
+        for name in chosen:
+            self._check_unchanged(name)
         patience = self._context.config.upload_patience
         with ThreadPoolExecutor(self._context.config.parallel_uploads, "outputs") as pool:
             jobs = [
@@ -155,13 +163,29 @@ class Outputs:
                     key, digests = uploader.store(name, source, size, may_exist=self._resumed, alive=self._context.halt)
                 except SourceChangedError:
                     continue
+                except BadNameError:
+                    self._tell(name, "the store can't keep that name")
+                    return
+                mark = _mark(source)
             if digests.size != size:
                 continue
-            self._announce(name, key, digests, live=live, metadata=metadata)
+            self._announce(name, key, digests, mark, live=live, metadata=metadata)
             return
         self._tell(name, "it changed again and again while it was read")
 
-    def _announce(self, name: str, key: str, digests: Digests, *, live: bool, metadata: dict[str, Any]) -> None:
+    def _check_unchanged(self, name: str) -> None:
+        """A file that was stored while the command ran, and written again after that."""
+        stored = self._ledger.stored.get(name)
+        source = open_output(self._folder, name) if stored is not None else None
+        if stored is None or source is None:
+            return
+        with source:
+            if _mark(source) != stored[MARK]:
+                self._context.status(f"Output {shown(name)} was changed after it was stored; the stored one stays.")
+
+    def _announce(
+        self, name: str, key: str, digests: Digests, mark: list[int], *, live: bool, metadata: dict[str, Any]
+    ) -> None:
         data = {
             "name": name,
             "size": digests.size,
@@ -171,7 +195,7 @@ class Outputs:
             "live": live,
         }
         self._context.event("output", data, f"output:{name}")
-        self._ledger.add(data)
+        self._ledger.add({**data, MARK: mark})
         self._context.status(f"Stored output {shown(name)} ({digests.size} bytes)")
 
     # ---- metadata ----------------------------------------------------------------------------------
@@ -204,7 +228,8 @@ class Outputs:
                 continue
             metadata = self._metadata(name, properties)
             if metadata != entry["metadata"]:
-                self._context.event("output", {**entry, "metadata": metadata}, f"output-metadata:{name}")
+                data = {field: value for field, value in entry.items() if field != MARK}
+                self._context.event("output", {**data, "metadata": metadata}, f"output-metadata:{name}")
 
     def _read(self, name: str, most: int) -> bytes | None:
         source = open_output(self._folder, name)
@@ -214,5 +239,11 @@ class Outputs:
             return source.read(most)
 
 
-def _size(source: Any) -> int:
+def _mark(source: BinaryIO) -> list[int]:
+    """What changes when somebody writes to the file."""
+    info = os.fstat(source.fileno())
+    return [info.st_size, info.st_mtime_ns]
+
+
+def _size(source: BinaryIO) -> int:
     return source.seek(0, 2)

@@ -43,6 +43,7 @@ class Preparation:
         self._engine.call(lambda: runtime.cleanup(job.attempt))
         self._make_folders()
         self._check_disk()
+        self._say_what_is_left_out()
         self._phase("code")
         fetch_code(context, context.folder / "repository")
         context.alive()
@@ -64,18 +65,29 @@ class Preparation:
     def network(self) -> str:
         """Address for the relay: the gateway of the attempt's own bridge."""
         job, runtime = self._context.job, self._context.tools.runtime
-        if job.container.host_network:
+        if self._context.host_network:
             return LOCALHOST
         proxies = local_proxies(job.container.proxy)
         return self._engine.call(lambda: runtime.prepare_network(job.attempt, proxies))
 
+    def _say_what_is_left_out(self) -> None:
+        context = self._context
+        for problem in context.control_problems:
+            context.status(problem)
+        if context.controls.host_network and not context.host_network:
+            context.status("VH_DOCKER_NETWORK=host is left out: this environment does not allow it.")
+
     def _pull(self) -> str:
-        job, secrets = self._context.job, self._context.secrets
-        no_cache = job.env.get("VH_NO_IMAGE_CACHE", "").strip().lower() in ("1", "true", "yes", "on")
-        policy = "always" if no_cache else job.container.image_pull
+        context = self._context
+        job, secrets, runtime = context.job, context.secrets, context.tools.runtime
+        policy = "always" if context.controls.no_image_cache else job.container.image_pull
         auth = RegistryAuth(**secrets.registry) if secrets.registry else None
-        runtime = self._context.tools.runtime
-        return self._engine.call(lambda: runtime.pull(job.container.image, policy, auth, self._context.status))
+
+        def progress(sentence: str) -> None:
+            context.alive()  # a stop does not wait for the rest of a large image
+            context.status(sentence)
+
+        return self._engine.call(lambda: runtime.pull(job.container.image, policy, auth, progress))
 
     def _make_folders(self) -> None:
         for name, mode in FOLDERS.items():

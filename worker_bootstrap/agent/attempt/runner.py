@@ -54,7 +54,8 @@ class AttemptRunner:
         if self._state.stop:
             self._control.stop(typed.load(Stop, self._state.stop))
         spool = int(job.limits.log_spool_bytes)
-        self._log = AttemptLog(folder / "log", spool, job.log_first_seq, secrets.mask, tools.runtime.engine_url)
+        hidden = [*secrets.mask, secrets.relay_token]
+        self._log = AttemptLog(folder / "log", spool, job.log_first_seq, hidden, tools.runtime.engine_url)
         self._context = Context(tools, job, secrets, self._control, self._log.status)
         config = tools.config
         self._engine = PatientEngine(config.engine_patience, config.backoff_first, self._context.pause)
@@ -67,6 +68,11 @@ class AttemptRunner:
     def slot(self) -> int:
         """The place it had before a restart; -1 for none."""
         return self._state.slot
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was asked to end."""
+        return self._control.request is not None
 
     def stop(self, request: Stop) -> None:
         """End it: at once with `kill`, else by signals with a grace between. Kept on disk."""
@@ -119,7 +125,11 @@ class AttemptRunner:
             info = self._watch(handle)
         finally:
             self._outputs.stop_live()
-        self._save(phase=UPLOADING, verdict=asdict(limits.verdict(info, self._state.why)))
+        self._save(phase=UPLOADING, verdict=asdict(limits.verdict(info, self._state.why, self._memory_limit(handle))))
+
+    def _memory_limit(self, handle: Handle) -> int:
+        runtime = self._tools.runtime
+        return self._engine.call(lambda: runtime.memory_limit(handle))
 
     def _found(self) -> Handle:
         runtime, attempt = self._tools.runtime, self.job.attempt
@@ -261,8 +271,13 @@ class AttemptRunner:
             self._fail(infrastructure_error(reasons.AGENT_ERROR, f"{type(error).__name__}: {error}"))
 
     def _fail(self, error: AttemptError) -> None:
-        """The failure is the end, with the exit code if there is one."""
-        code = (self._state.verdict or {}).get("exit_code")
+        """The failure is the end, unless the command had failed or been stopped before: that is not tried again."""
+        before = self._state.verdict or {}
+        if before.get("outcome") in ("error", "stopped"):
+            self._log.status(f"Not all outputs were stored: {error}.")
+            self._save(phase=ENDING)
+            return
+        code = before.get("exit_code")
         verdict = Verdict(error.outcome, error.reason, code, error.detail)
         self._save(phase=ENDING, verdict=asdict(verdict))
 
@@ -280,9 +295,10 @@ class AttemptRunner:
         """On the port that api.json names already, if there is one."""
         calls = ContainerCalls(self._context)
         relay = RelayServer(address, self._state.relay_port, self._context.secrets.relay_token, calls)
+        calls.base = relay.base
         self._relay = relay
         self._save(relay_port=relay.port)
-        if not self.job.container.host_network:
+        if not self._context.host_network:
             self._engine.call(lambda: self._tools.runtime.open_relay(self.job.attempt, relay.port))
         return relay
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import posixpath
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from worker_bootstrap.agent.attempt import config_files
 from worker_bootstrap.agent.attempt.context import Context
 from worker_bootstrap.agent.attempt.errors import infrastructure_error, user_error
 from worker_bootstrap.agent.attempt.inputs import is_on_demand
+from worker_bootstrap.agent.attempt.limits import shown_bytes
 from worker_bootstrap.agent.config import AgentConfig
 from worker_bootstrap.agent.runtime.base import Bind, ContainerSpec
 from worker_bootstrap.protocol.job import Container, Job, Mount
@@ -56,11 +58,11 @@ def make_spec(context: Context, share: Share, image: str, gateway: str) -> Conta
         workdir=FOLDERS["VH_REPOSITORY_DIR"],
         env=environment(job, context.secrets.env, gateway, ca=ca_bundle(context.config, wanted)),
         binds=binds(context),
-        cpu=_cpu(job, share),
-        memory=wanted.memory or share.memory,
+        cpu=_cpu(context, share),
+        memory=_memory(context, share),
         pids=wanted.pids,
-        gpus=_gpus(wanted, share),
-        host_network=wanted.host_network,
+        gpus=_gpus(context, share),
+        host_network=context.host_network,
         labels={"remora.organization": job.organization, "remora.project": job.project},
     )
 
@@ -132,7 +134,8 @@ def _mount(mount: Mount, allowed: list[str]) -> Bind:
     else:
         raise user_error(reasons.MOUNT_REFUSED, mount.source)
     parts = mount.destination.split("/")
-    if not mount.destination.startswith("/") or ".." in parts or parts[1:2] == ["valohai"] or not parts[1]:
+    inside = "/" + posixpath.normpath(mount.destination).lstrip("/")
+    if not mount.destination.startswith("/") or ".." in parts or inside == "/" or f"{inside}/".startswith("/valohai/"):
         raise user_error(reasons.MOUNT_REFUSED, f"{mount.source} at {mount.destination}")
     return Bind(source, mount.destination, mount.readonly)
 
@@ -148,20 +151,35 @@ def _proxy_variables(proxy: dict[str, str], gateway: str) -> dict[str, str]:
     return {**env, "no_proxy": direct, "NO_PROXY": direct}
 
 
-def _cpu(job: Job, share: Share) -> float:
-    wanted = job.container.cpu or share.cpu
-    try:
-        asked = float(job.env.get("VH_CPU_LIMIT", "") or wanted)
-    except ValueError:
-        return wanted
-    return min(wanted, asked) if asked > 0 else wanted
+def _cpu(context: Context, share: Share) -> float:
+    """The smallest of the slot's share, the step's `resources` and the user's wish."""
+    wishes = (context.job.container.cpu, context.controls.cpu)
+    return min([share.cpu, *(wish for wish in wishes if wish > 0)])
 
 
-def _gpus(wanted: Container, share: Share) -> list[str] | int:
-    if not wanted.gpus:
+def _memory(context: Context, share: Share) -> int:
+    """What the step's `resources` ask for, but no more than the slot's share: others run beside it."""
+    wanted = context.job.container.memory
+    if wanted > share.memory:
+        context.status(
+            f"Memory is limited to {shown_bytes(share.memory)}, this slot's share, not {shown_bytes(wanted)}."
+        )
+    return min(wanted, share.memory) if wanted else share.memory
+
+
+def _gpus(context: Context, share: Share) -> list[str] | int:
+    count, places = context.job.container.gpus, context.controls.gpus
+    if not count:
         return 0
-    if not share.gpus:
-        return wanted.gpus
-    if len(share.gpus) < wanted.gpus:
-        raise infrastructure_error(reasons.ENGINE_ERROR, f"{wanted.gpus} GPUs a slot, this machine has fewer")
-    return list(share.gpus[: wanted.gpus])
+    if not share.gpus and context.config.slots == 1 and places is None:
+        return count
+    if len(share.gpus) < count:
+        detail = f"{count} GPUs a slot are needed, `gpus` in agent.json lists {len(share.gpus)} for this slot"
+        raise infrastructure_error(reasons.ENGINE_ERROR, detail)
+    devices = list(share.gpus[:count])
+    if places is None:
+        return devices
+    missing = [place for place in places if place >= count]
+    if missing:
+        context.status(f"VH_GPUS names place {missing[0]}; this slot's GPUs have the places 0 to {count - 1}.")
+    return [devices[place] for place in places if place < count]

@@ -20,6 +20,7 @@ THERE_ALREADY = 412
 FORBIDDEN = 403
 REFUSED = frozenset({400, 401, 404, 405, 409, 411, 413, 414, 507})
 OLD_ATTEMPT = "old_attempt"
+BAD_NAME = "bad_name"
 
 
 class SupersededError(Exception):
@@ -28,6 +29,10 @@ class SupersededError(Exception):
 
 class StoreAwayError(Exception):
     """The store does not answer now."""
+
+
+class BadNameError(Exception):
+    """The store keeps no object of that name."""
 
 
 class SourceChangedError(Exception):
@@ -48,6 +53,14 @@ def put(http: urllib3.PoolManager, item: UrlItem, source: BinaryIO, size: int) -
     return response.status, digests
 
 
+def _digests(source: BinaryIO, size: int) -> Digests:
+    """Of an object that was there already: the store may have refused it before it was all sent."""
+    reader = HashingReader(source, size)
+    while reader.read():
+        pass
+    return reader.hasher.result()
+
+
 def _body(reader: HashingReader) -> Any:
     return reader
 
@@ -65,7 +78,8 @@ class Uploader:
     ) -> tuple[str, Digests]:
         """(key, checksums). `may_exist`: an earlier try may have stored it, so "already there" is success.
 
-        Raises AttemptError, SupersededError, SourceChangedError, StoreAwayError (patience 0), and what `alive` raises.
+        Raises AttemptError, BadNameError, SupersededError, SourceChangedError, StoreAwayError (patience 0), and what
+        `alive` raises.
         """
         deadline = time.monotonic() + self._patience
         backoff = Backoff(self._context.config.backoff_first, self._context.config.backoff_most)
@@ -75,8 +89,10 @@ class Uploader:
             item = self._item(name, size)
             try:
                 status, digests = put(self._context.tools.signed_http, item, source, size)
-                if status in STORED or (status == THERE_ALREADY and may_exist):
+                if status in STORED:
                     return item.key, digests
+                if status == THERE_ALREADY and may_exist:
+                    return item.key, _digests(source, size)
                 refusals += status == FORBIDDEN
                 if status in REFUSED or status == THERE_ALREADY or refusals > 1:
                     raise self._refused(name, f"the store answered {status}")
@@ -94,6 +110,8 @@ class Uploader:
         item = self._context.urls([UrlItem(name, self._purpose, name, size)]).get(name)
         if item is not None and item.error == OLD_ATTEMPT:
             raise SupersededError
+        if item is not None and item.error == BAD_NAME:
+            raise BadNameError(name)
         if item is None or item.error or not item.url:
             raise self._refused(name, item.error if item is not None and item.error else "no address")
         return item

@@ -47,6 +47,7 @@ class Keeper:
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
         self._stream: socket.socket | None = None
+        self._container = ""
         self._reading = False
         self._eof = False
         self._ended_seen = 0.0
@@ -181,15 +182,18 @@ class Keeper:
         return self._state()
 
     def _attach(self, container: str, engine: str) -> None:
-        if self._stream is not None:
+        """Another container than before: the former one was never started, and is gone."""
+        if self._stream is not None and container == self._container:
             return
-        again = Path(ATTACHED).exists()
+        self._end_stream()
+        again = Path(ATTACHED).exists() and Path(ATTACHED).read_text() in ("", container)
         if again and container_state(engine, container, ENGINE_SECONDS) in ENDED:
             self._eof = True
             self._queue.append((GAP, [MISSED]))
             return
         stream, rest = attach(engine, container, ENGINE_SECONDS)
-        Path(ATTACHED).touch()
+        Path(ATTACHED).write_text(container)
+        self._container = container
         self._output.restart()
         self._stream, self._eof = stream, False
         state = container_state(engine, container, ENGINE_SECONDS) if again else "created"

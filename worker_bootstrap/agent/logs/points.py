@@ -11,6 +11,7 @@ from typing import Any
 CANDIDATE = re.compile(rb'^\[(\d+),"([^"]+)","stdout","(?: |\\t)*\{', re.MULTILINE)
 MAX_DEPTH = 8
 MAX_EVENT_BYTES = 256 * 1024
+MAX_EVENT_POINTS = 1000
 
 Point = list[Any]
 """[time, object]"""
@@ -56,7 +57,7 @@ def batches(points: list[Point], sampled: int) -> list[dict[str, Any]]:
     size = MAX_EVENT_BYTES + 1
     for point in points:
         length = len(json.dumps(point))
-        if size + length > MAX_EVENT_BYTES:
+        if size + length > MAX_EVENT_BYTES or len(found[-1]["points"]) >= MAX_EVENT_POINTS:
             found.append({"points": [], "sampled": 0})
             size = 0
         found[-1]["points"].append(point)

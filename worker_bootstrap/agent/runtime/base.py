@@ -206,6 +206,10 @@ class Runtime(Protocol):
         """Whether it runs now."""
         ...
 
+    def memory_limit(self, handle: Handle) -> int:
+        """Bytes that the container may use; 0 is no limit."""
+        ...
+
     def stats(self, handle: Handle) -> Usage | None:
         """A sample, None when the container does not run."""
         ...

@@ -41,7 +41,7 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGKILL")
 class DockerRuntime:
     """Containers on the engine at `url` (unix:///path; empty: the default socket).
 
-    `labels` name this worker's containers (remora.installation, remora.worker). Without a `firewall`
+    `labels` name this worker's containers (remora.installation, remora.machine). Without a `firewall`
     (an agent that is not root) containers reach the machine and its metadata service.
     """
 
@@ -73,7 +73,8 @@ class DockerRuntime:
         problems = self._check_engine()
         if self._firewall is None:
             sentence = "Containers can reach this machine and its metadata service: there are no firewall rules."
-            problems.append(Problem("firewall", sentence, "run the agent as root", fatal=False))
+            fix = "run the agent as root; only the agent of the embedded group may go without"
+            problems.append(Problem("firewall", sentence, fix, fatal=False))
         else:
             problem = self._firewall.check()
             problems.extend([problem] if problem else [])
@@ -170,6 +171,10 @@ class DockerRuntime:
             return bool(self._state(handle)["Running"])
         except NotThereError:
             return False
+
+    def memory_limit(self, handle: Handle) -> int:
+        """Bytes that the container may use; 0 is no limit."""
+        return int(self._details(handle.id)["HostConfig"].get("Memory") or 0)
 
     def stats(self, handle: Handle) -> Usage | None:
         """A sample, None when the container does not run."""
