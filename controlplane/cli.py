@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -14,8 +12,9 @@ from sqlalchemy import select
 
 from controlplane.accounts.models import User
 from controlplane.accounts.service import AccountsService
+from controlplane.chores.cli import app as chores_app
 from controlplane.clock import utc_now
-from controlplane.db.session import SYSTEM, Database, make_engine
+from controlplane.db.session import SYSTEM
 from controlplane.embedded import control
 from controlplane.embedded.access import Access, read_access, write_access
 from controlplane.embedded.errors import SetupError
@@ -23,20 +22,22 @@ from controlplane.embedded.first_run import accounts
 from controlplane.embedded.sources import read_sources
 from controlplane.embedded.status import look
 from controlplane.environments.importing import Importer, parse_document
-from controlplane.errors import DomainError, ValidationError
-from controlplane.processes.web import UnsafeBindError
-from controlplane.security.vault import Vault, VaultError
+from controlplane.errors import ValidationError
+from controlplane.releases.cli import app as releases_app
+from controlplane.security.vault import Vault
 from controlplane.settings import Settings
+from controlplane.terminal import AsJson, open_database, progress, read_settings, told
 
 app = typer.Typer(name="server", no_args_is_help=True, help="The control plane on this machine.")
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+app.add_typer(chores_app)
+app.add_typer(releases_app)
 
 
 @app.command()
 def up(sample: Annotated[bool, typer.Option(help="Run the sample project at the first start.")] = True) -> None:
     """Start everything, wait until it is ready; the first time, set it up and run the sample."""
-    say, settings = _progress(), _settings()
-    with _told(), control.exclusive(settings):
+    say, settings = progress(), read_settings()
+    with told(), control.exclusive(settings):
         settings = control.start(settings, say)
         access = control.running_access(settings)
         runs = control.run_sample(settings, access, say) if sample else []
@@ -52,8 +53,8 @@ def up(sample: Annotated[bool, typer.Option(help="Run the sample project at the 
 @app.command()
 def run() -> None:
     """Run the supervisor in the foreground."""
-    settings = _settings()
-    with _told(), control.exclusive(settings):
+    settings = read_settings()
+    with told(), control.exclusive(settings):
         if control.is_running(settings):
             raise SetupError("it runs already; `remora server down` ends it.")
         settings = control.make_ready(settings)
@@ -63,24 +64,24 @@ def run() -> None:
 @app.command()
 def down() -> None:
     """End everything. Running executions go on in their containers, and are found again by the next `up`."""
-    settings = _settings()
+    settings = read_settings()
     if not settings.home.is_dir():
         typer.echo("Remora does not run here.")
         return
-    with _told(), control.exclusive(settings):
+    with told(), control.exclusive(settings):
         typer.echo("Remora is down." if control.stop(settings) else "Remora does not run here.")
 
 
 @app.command()
 def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False) -> None:
     """End everything and remove the state folder: database, keys, logs, outputs."""
-    settings = _settings()
+    settings = read_settings()
     if not settings.home.is_dir():
         typer.echo(f"There is no {settings.home}.")
         return
     if not yes:
         typer.confirm(f"Remove {settings.home} with every execution, log and output in it?", abort=True)
-    with _told(), control.exclusive(settings):
+    with told(), control.exclusive(settings):
         left = control.remove_everything(settings)
     typer.echo(
         f"Removed {settings.home}." if not left else f"Removed all of Remora's; others' files stay in {settings.home}."
@@ -90,8 +91,8 @@ def clean(yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = Fals
 @app.command()
 def status(as_json: AsJson = False) -> None:
     """What runs. Exit code 1 when it does not run or is not ready."""
-    with _told():
-        found = look(_settings())
+    with told():
+        found = look(read_settings())
     typer.echo(json.dumps(found.as_json(), indent=2) if as_json else "\n".join(found.lines(time.time())))
     if not found.ready:
         raise typer.Exit(1)
@@ -106,16 +107,16 @@ def add_user(
     ] = False,
 ) -> None:
     """Add a person; prints the generated password, once."""
-    with _told():
-        _, password = _accounts(_settings()).create_user(name, email, is_operator=operator)
+    with told():
+        _, password = _accounts(read_settings()).create_user(name, email, is_operator=operator)
     typer.echo(f"User {name}, password {password}")
 
 
 @app.command("reset-password")
 def reset_password(name: str) -> None:
     """Give a person a new password; ends all of their sessions and tokens."""
-    settings = _settings()
-    with _told():
+    settings = read_settings()
+    with told():
         service = _accounts(settings)
         password = service.reset_password(name)
         known = read_access(settings.access_file)
@@ -128,13 +129,13 @@ def reset_password(name: str) -> None:
 @app.command("import-installation")
 def import_installation(file: Path) -> None:
     """Take in what a stack exported: queue, stores and worker groups."""
-    settings = _settings()
-    with _told():
+    settings = read_settings()
+    with told():
         if not file.is_file():
             raise ValidationError({"file": f"There is no file {file}."})
         document = parse_document(file.read_bytes())
         vault = Vault.from_file(settings.keys_dir / "secret.key")
-        with _database(settings).begin(SYSTEM) as session:
+        with open_database(settings).begin(SYSTEM) as session:
             Importer(vault, utc_now).run(session, document)
     typer.echo(f"Installation {document.name}: {len(document.groups)} worker groups, {len(document.stores)} stores.")
 
@@ -142,8 +143,8 @@ def import_installation(file: Path) -> None:
 @app.command()
 def config(as_json: AsJson = False) -> None:
     """Every setting with its value and source; secrets are masked."""
-    with _told():
-        found = read_sources(_settings())
+    with told():
+        found = read_sources(read_settings())
     if as_json:
         typer.echo(json.dumps({one.name: {"value": one.value, "source": one.source} for one in found}, indent=2))
         return
@@ -151,27 +152,12 @@ def config(as_json: AsJson = False) -> None:
         typer.echo(f"{one.name:<28}{one.value or '-':<44} {one.source}")
 
 
-def _settings() -> Settings:
-    with _told():
-        try:
-            return Settings()  # pyright: ignore[reportCallIssue]
-        except ValueError as error:
-            raise SetupError(f"a setting is wrong: {error}") from error
-
-
-def _database(settings: Settings) -> Database:
-    url = settings.database_url.get_secret_value()
-    if url.startswith("sqlite") and not (settings.home / "remora.db").exists():
-        raise SetupError(f"there is no control plane in {settings.home} yet: run `remora server up` first.")
-    return Database(make_engine(url))
-
-
 def _accounts(settings: Settings) -> AccountsService:
-    return accounts(settings, _database(settings))
+    return accounts(settings, open_database(settings))
 
 
 def _user_id(settings: Settings, name: str) -> str:
-    with _database(settings).read(SYSTEM) as session:
+    with open_database(settings).read(SYSTEM) as session:
         return session.scalars(select(User.id).where(User.username == name)).one()
 
 
@@ -181,28 +167,3 @@ def _print_access(settings: Settings, access: Access) -> None:
     typer.echo(f"  User       {access.user}")
     typer.echo(f"  Password   {access.password}")
     typer.echo(f"  Also in    {settings.access_file} (with a token for programs)")
-
-
-def _progress() -> control.Say:
-    began = time.monotonic()
-
-    def say(text: str) -> None:
-        typer.echo(f"[{time.monotonic() - began:3.0f}s] {text}")
-
-    return say
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Errors that a person can act on, as one message and exit code 1."""
-    try:
-        yield
-    except (SetupError, UnsafeBindError, VaultError) as error:
-        typer.echo(f"remora: {error}", err=True)
-    except DomainError as error:
-        typer.echo(f"remora: {error.message if hasattr(error, 'message') else error}", err=True)
-    except OSError as error:
-        typer.echo(f"remora: {error.filename or 'the system'}: {error.strerror}", err=True)
-    else:
-        return
-    raise typer.Exit(1)

@@ -73,6 +73,28 @@ class Settings(BaseSettings):
         10.0, description="From SIGINT to SIGTERM, and from SIGTERM to SIGKILL, when stopping.", gt=0
     )
 
+    # The control plane's own chores
+    chores_interval: float = Field(1.0, description="Pause between two looks for chores that are due.", gt=0)
+    chores_lost_after: float = Field(
+        60.0,
+        description="A chore that neither its queue nor a living process has had for this long is run again.",
+        gt=0,
+    )
+    chores_limit: float = Field(3600.0, description="Longest run of one chore.", gt=0)
+    chores_tries: int = Field(5, description="A chore that failed so often is given up.", ge=1)
+    chores_retry_pause: float = Field(30.0, description="Pause before a failed chore's second try; it doubles.", ge=0)
+    housekeeping_interval: float = Field(
+        3600.0, description="How often sessions, tokens and keys that have expired are removed; 0: never.", ge=0
+    )
+    housekeeping_grace: float = Field(86400.0, description="They are kept for this long after they expired.", ge=0)
+    retention_interval: float = Field(
+        86400.0, description="How often what is older than its retention is removed; 0: never.", ge=0
+    )
+    retention_machine_events: float = Field(
+        90 * 86400.0, description="Events of machines in the audit log are kept for this long.", gt=0
+    )
+    retention_chores: float = Field(30 * 86400.0, description="Chores that have ended are kept for this long.", gt=0)
+
     # Caps
     max_package_bytes: int = Field(1_000_000_000, description="Largest ad-hoc code archive.")
     max_yaml_bytes: int = Field(1_000_000, description="Largest valohai.yaml.")

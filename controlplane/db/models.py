@@ -2,6 +2,7 @@
 
 from controlplane.accounts import models as accounts
 from controlplane.audit import models as audit
+from controlplane.chores import models as chores
 from controlplane.commits import models as commits
 from controlplane.data import models as data
 from controlplane.db.base import Base
@@ -15,6 +16,7 @@ __all__ = [
     "Base",
     "accounts",
     "audit",
+    "chores",
     "commits",
     "data",
     "dispatch",

@@ -52,10 +52,13 @@ def master_acl(hashed: str) -> list[str]:
 
 
 def chores_acl(hashed: str) -> list[str]:
-    """Rules of the chores and the cache: their own keys. RQ sends scripts, and reads the server's version."""
+    """Rules of the chores: RQ's own keys, which it also changes by scripts; commands without a key are left out."""
     return [
-        "reset", "on", f"#{hashed}", "resetchannels", "&rq:*", "+@all", "-@admin", "-@dangerous",
-        "+info", "+client|list", "~rq:*", "~cache:*",
+        "reset", "on", f"#{hashed}", "resetchannels", "-@all",
+        "+@string", "+@hash", "+@list", "+@set", "+@sortedset", "+@stream", "+@transaction", "+@connection",
+        "+eval", "+evalsha", "+script|load", "+script|exists",
+        "+del", "+unlink", "+exists", "+expire", "+pexpire", "+persist", "+ttl", "+pttl",
+        "-@admin", "-@dangerous", "+info", "~rq:*",
     ]  # fmt: skip
 
 

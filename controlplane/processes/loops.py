@@ -1,4 +1,4 @@
-"""The loops: joins, dispatcher, sender, consumer, keeper. Each is led through a lease of its own."""
+"""The loops: joins, dispatcher, sender, consumer, keeper, chores. Each is led through a lease of its own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ import structlog
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
+from controlplane.chores.queue import ChoreQueue
+from controlplane.chores.registry import KINDS
+from controlplane.chores.relay import ChoreRelay
 from controlplane.clock import utc_now
 from controlplane.data.stores.folder import FolderStore
 from controlplane.data.stores.registry import StoreRegistry
@@ -101,7 +104,18 @@ def global_loops(parts: Parts) -> list[LedLoop]:
     return [
         parts.loop("dispatcher", dispatcher.run_pass, parts.settings.dispatch_interval),
         parts.loop("reasons", explain, min(REASONS_EVERY, parts.settings.beat_interval)),
+        *chore_loops(parts),
     ]
+
+
+def chore_loops(parts: Parts) -> list[LedLoop]:
+    """The loop that hands chores to RQ; without a Redis for them, chores wait and everything else goes on."""
+    url = parts.settings.chores.get_secret_value()
+    if not url:
+        log.warning("chores_wait", why="no Redis for chores is set (REMORA_CHORES)")
+        return []
+    relay = ChoreRelay(parts.db, ChoreQueue(url), parts.settings, KINDS)
+    return [parts.loop("chores", relay.run_pass, parts.settings.chores_interval)]
 
 
 def installation_loops(parts: Parts, installation: Installation) -> list[LedLoop]:

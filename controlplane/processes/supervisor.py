@@ -22,6 +22,7 @@ def specs(settings: Settings) -> list[ProcessSpec]:
         # The agent downloads through `web`: it starts when that answers.
         ProcessSpec("web", (*python, "controlplane.processes.web"), lambda: web_answers(settings)),
         ProcessSpec("agent", (*python, "worker_bootstrap.agent", "--home", str(settings.home / "agent"))),
+        ProcessSpec("chores", (*python, "controlplane.processes.chores")),
     ]
 
 

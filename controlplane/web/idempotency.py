@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from flask import Response, current_app, g, request
 from sqlalchemy import delete, select
 
-from controlplane.dispatch.models import IdempotencyRecord
+from controlplane.dispatch.models import ANSWERS_KEPT, IdempotencyRecord
 from controlplane.errors import ConflictError, ValidationError
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 HEADER = "Idempotency-Key"
 KEY = re.compile(r"[\x21-\x7e]{1,128}")
-KEPT = timedelta(hours=24)
 MAX_ANSWER = 1_000_000
 
 
@@ -43,7 +41,7 @@ def answer_again() -> Response | None:
             select(IdempotencyRecord).where(
                 IdempotencyRecord.user_id == actor.user_id,
                 IdempotencyRecord.key == key,
-                IdempotencyRecord.created_at > services.clock() - KEPT,
+                IdempotencyRecord.created_at > services.clock() - ANSWERS_KEPT,
             )
         )
     if found is None:
@@ -70,7 +68,7 @@ def keep(response: Response) -> None:
     session = g.session
     session.execute(
         delete(IdempotencyRecord).where(
-            IdempotencyRecord.user_id == user_id, IdempotencyRecord.created_at <= now - KEPT
+            IdempotencyRecord.user_id == user_id, IdempotencyRecord.created_at <= now - ANSWERS_KEPT
         )
     )
     session.add(

@@ -100,6 +100,43 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_browser_session_user_id"), ["user_id"], unique=False)
 
     op.create_table(
+        "chore",
+        sa.Column("organization_id", sa.Uuid(as_uuid=False), nullable=True),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("arguments", sa.JSON(), nullable=False),
+        sa.Column("unique_key", sa.String(length=128), nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.String(length=32), nullable=False),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.Column("progress", sa.Text(), nullable=False),
+        sa.Column("result", sa.JSON(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("epoch", sa.BigInteger(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("next_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("pushed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("finished_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["organization_id"], ["organization.id"], name=op.f("fk_chore_organization_id_organization")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_chore")),
+    )
+    with op.batch_alter_table("chore", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_chore_organization_id"), ["organization_id"], unique=False)
+        batch_op.create_index("ix_chore_due", ["state", "next_at"], unique=False)
+        batch_op.create_index("ix_chore_kind_recent", ["kind", "created_at"], unique=False)
+        batch_op.create_index(
+            "ix_chore_pending",
+            ["unique_key"],
+            unique=True,
+            sqlite_where=sa.text("state = 'queued'"),
+            postgresql_where=sa.text("state = 'queued'"),
+        )
+
+    op.create_table(
         "installation",
         sa.Column("organization_id", sa.Uuid(as_uuid=False), nullable=True),
         sa.Column("name", sa.String(length=64), nullable=False),
@@ -750,6 +787,13 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_browser_session_user_id"))
 
     op.drop_table("browser_session")
+    with op.batch_alter_table("chore", schema=None) as batch_op:
+        batch_op.drop_index("ix_chore_pending")
+        batch_op.drop_index("ix_chore_kind_recent")
+        batch_op.drop_index("ix_chore_due")
+        batch_op.drop_index(batch_op.f("ix_chore_organization_id"))
+
+    op.drop_table("chore")
     op.drop_table("user")
     op.drop_table("organization")
     with op.batch_alter_table("login_failure", schema=None) as batch_op:
