@@ -19,12 +19,17 @@ class _Part(BaseModel):
 
 
 class QueueSpec(_Part):
-    """The workers' queue: a Redis of its own. `url` is without password; `password` is a reference."""
+    """The workers' queue: a Redis of its own. `url` is without password; `password` is a reference.
+
+    `ca`, `certificate` and `key` are files on the master's machines, for addresses that begin with rediss://.
+    """
 
     url: str = Field(pattern=r"^rediss?://")
     user: str = "master"
     password: str = Field(pattern=r"^(env|file|aws|gcp|azure|openstack):.+")
     ca: str = ""
+    certificate: str = ""
+    key: str = ""
 
 
 class StoreSpec(_Part):

@@ -1,33 +1,23 @@
-"""`remora worker …`"""
+"""`remora worker …`: the agent's own command, as one of the sub-commands."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
+from worker_bootstrap.__main__ import COMMANDS, main
+
 app = typer.Typer(no_args_is_help=True, help="The agent on this machine.")
-Home = Annotated[Path, typer.Option(help="Folder with agent.json.")]
 
 
-@app.command()
-def run(home: Home) -> None:
-    """Run the agent in the foreground."""
-    raise typer.Exit(subprocess.call([sys.executable, "-m", "worker_bootstrap.agent", "--home", str(home)]))
+def _forward(context: typer.Context) -> None:
+    raise typer.Exit(main([context.info_name or "", *context.args]))
 
 
-@app.command()
-def status(home: Home) -> None:
-    """What this machine is to the master, as JSON; no secret is shown."""
-    try:
-        identity = json.loads((home / "identity.json").read_text())
-    except OSError as error:
-        typer.echo(f"{home} holds no identity: start the agent once (`remora worker run`).", err=True)
-        raise typer.Exit(1) from error
-    shown = {name: identity[name] for name in ("machine", "worker", "installation")}
-    shown["attempts"] = sorted(path.parent.name for path in (home / "work").glob("*/job.json"))
-    typer.echo(json.dumps(shown))
+for _name, _text in COMMANDS.items():
+    # What may follow, and `--help`, is told by the agent's own command: it ships without typer.
+    app.command(
+        _name,
+        help=_text,
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(_forward)

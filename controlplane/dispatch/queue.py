@@ -14,6 +14,7 @@ from redis.retry import Retry
 
 from controlplane.environments.models import Installation
 from worker_bootstrap.protocol import codec, crypto, names
+from worker_bootstrap.protocol.address import explain, plain_problem
 from worker_bootstrap.protocol.errors import ProtocolError
 from worker_bootstrap.protocol.messages import Envelope
 
@@ -50,8 +51,11 @@ class QueueAddress:
     def options(self) -> dict[str, Any]:
         """What the client library wants beside the address."""
         login = {"username": self.user, "password": self.password} if self.user else {}
+        if not self.url.startswith("rediss://"):
+            return login
         files = {"ssl_ca_certs": self.ca, "ssl_certfile": self.certificate, "ssl_keyfile": self.key}
-        return {**login, **{name: path for name, path in files.items() if path}}
+        checks = {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+        return {**login, **checks, **{name: path for name, path in files.items() if path}}
 
 
 def address_of(installation: Installation | None, default_url: str) -> QueueAddress:
@@ -88,6 +92,9 @@ class Queue:
         where = QueueAddress(address) if isinstance(address, str) else address
         if not where.url:
             raise QueueError("no address of a queue is set (REMORA_QUEUE_URL)")
+        problem = plain_problem(where.url)
+        if problem:
+            raise QueueRefusedError(f"the workers' queue: {problem}")
         self._redis = self._client(where, timeout, timeout)
         self._reader = self._client(where, timeout, timeout + LONGEST_BLOCK)
 
@@ -195,7 +202,7 @@ class Queue:
         except (redis.ResponseError, redis.AuthenticationError) as error:
             raise QueueRefusedError(f"the workers' queue refuses: {error}") from error
         except (redis.RedisError, OSError) as error:
-            raise QueueError(f"the workers' queue: {error}") from error
+            raise QueueError(f"the workers' queue: {explain(error)}") from error
 
 
 class QueueProvider:

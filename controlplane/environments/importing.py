@@ -17,6 +17,7 @@ from controlplane.environments.models import GroupAccess, Installation, Installa
 from controlplane.errors import ValidationError
 from controlplane.security.vault import Vault
 from infra.installation import GroupSpec, InstallationDocument, StoreSpec
+from worker_bootstrap.protocol.address import plain_problem
 
 MIN_SECRET = 16
 
@@ -63,6 +64,9 @@ class Importer:
         Without an organisation it is the operator's, and its new groups are offered to everybody. Groups that the
         document no longer names are disabled, never removed: executions refer to them. Raises ValidationError.
         """
+        problem = plain_problem(document.queue.url)
+        if problem:
+            raise ValidationError({"queue.url": problem})
         installation = session.scalar(select(Installation).where(Installation.name == document.name))
         if installation is None:
             installation = Installation(id=uuid7(), name=document.name, created_at=self._clock())

@@ -19,10 +19,18 @@ UNUSABLE = 78  # EX_CONFIG: starting again does not help
 
 
 def main() -> None:
-    """Run until asked to end (SIGTERM, SIGINT). Containers and line keepers live on."""
+    """Run the agent of the folder that the command line names."""
     parser = argparse.ArgumentParser(prog="remora-agent", description="Runs attempts on this machine.")
     parser.add_argument("--home", type=Path, required=True, help="folder with agent.json")
-    home: Path = parser.parse_args().home.resolve()
+    sys.exit(serve(parser.parse_args().home))
+
+
+def serve(folder: Path) -> int:
+    """Run until asked to end (SIGTERM, SIGINT). Containers and line keepers live on.
+
+    Returns only when the settings or the machine are unusable.
+    """
+    home = folder.resolve()
     os.umask(0o022)
     configure()
     halted = threading.Event()
@@ -35,7 +43,7 @@ def main() -> None:
                 Agent(home, config, halted).run()
     except (ConfigError, UnfitError, AlreadyRunningError) as error:
         logger.error("%s", error)
-        sys.exit(UNUSABLE)
+        return UNUSABLE
     sys.stdout.flush()
     os._exit(0)  # threads that wait for the network must not keep the service waiting
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from worker_bootstrap.protocol.address import plain_problem
 from worker_bootstrap.protocol.errors import ProtocolError
 from worker_bootstrap.protocol.typed import load
 
@@ -35,6 +37,8 @@ DURATIONS = (
     "lease_lost_after",
 )
 
+TLS_FILES = ("ca", "cert", "key")
+
 
 class ConfigError(ValueError):
     """agent.json can't be used; the message names the field and what to write there."""
@@ -45,6 +49,7 @@ class AgentConfig:
     """Everything an installation may set.
 
     `queue_url` has no password in it. `machine`: an id to use instead of a generated one.
+    `tls`: files `ca`, `cert` and `key`, for a queue_url that begins with rediss://.
     `mounts_allowed`: folders of this machine that jobs may mount; nobody else can widen it.
     `gpus`: device ids to share out over the slots. `power_off`: command of the dead-man timer,
     used when `max_offline` is above 0. `scale` multiplies every duration (tests run at 1/20).
@@ -130,7 +135,11 @@ def read_config(home: Path, settings: dict[str, Any] | None = None) -> AgentConf
         if isinstance(error, ConfigError):
             raise
         raise ConfigError(f"{path} is not JSON: {error}") from error
-    return parse_config(data, settings)
+    config = parse_config(data, settings)
+    for name, file in config.tls.items():
+        if file and not os.access(file, os.R_OK):
+            raise ConfigError(f"agent.json: tls: {name}: {file} can't be read")
+    return config
 
 
 def parse_config(data: Any, settings: dict[str, Any] | None = None) -> AgentConfig:
@@ -146,6 +155,14 @@ def parse_config(data: Any, settings: dict[str, Any] | None = None) -> AgentConf
         raise ConfigError("agent.json: queue_url: redis://HOST:PORT or rediss://HOST:PORT is expected")
     if "@" in config.queue_url:
         raise ConfigError("agent.json: queue_url: must have no password in it; use join_password")
+    problem = plain_problem(config.queue_url)
+    if problem:
+        raise ConfigError(f"agent.json: queue_url: {problem}")
+    unknown = sorted(config.tls.keys() - set(TLS_FILES))
+    if unknown:
+        raise ConfigError(f"agent.json: tls: {unknown[0]}: one of {', '.join(TLS_FILES)} is expected")
+    if bool(config.tls.get("cert")) != bool(config.tls.get("key")):
+        raise ConfigError("agent.json: tls: cert and key belong together")
     if not 1 <= config.slots <= 1024:
         raise ConfigError("agent.json: slots: 1 to 1024")
     for name in DURATIONS:

@@ -23,6 +23,8 @@ def connect(config: AgentConfig, user: str, password: str) -> Any:
             "ssl_ca_certs": config.tls.get("ca") or None,
             "ssl_certfile": config.tls.get("cert") or None,
             "ssl_keyfile": config.tls.get("key") or None,
+            "ssl_cert_reqs": "required",
+            "ssl_check_hostname": True,
         }
     return redis.Redis.from_url(
         config.queue_url,

@@ -1,0 +1,1 @@
+"""The agent on its host: joining, the service, releases, status."""
