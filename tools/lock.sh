@@ -1,13 +1,16 @@
 #!/bin/sh
-# Writes both lock files from pyproject.toml, with hashes, for Python 3.11 and newer. Needs uv.
+# Writes the lock files, with hashes, for Python 3.11 and newer: what runs, what the agent's file carries (a part of
+# the first), what the tests need. Needs uv.
 set -eu
 cd "$(dirname "$0")/.."
 UV="${UV:-uv}"
+ALL="pyproject.toml tools/build-requirements.in"
 lock() {
     output=$1
     shift
-    "$UV" pip compile pyproject.toml tools/build-requirements.in --universal --python-version 3.11 \
-        --generate-hashes --no-annotate --custom-compile-command tools/lock.sh --quiet "$@" --output-file "$output"
+    "$UV" pip compile --universal --python-version 3.11 --generate-hashes --no-annotate \
+        --custom-compile-command tools/lock.sh --quiet "$@" --output-file "$output"
 }
-lock requirements.lock
-lock requirements-dev.lock --all-extras --constraint requirements.lock
+lock requirements.lock $ALL
+lock requirements-agent.lock tools/agent-requirements.in --constraint requirements.lock
+lock requirements-dev.lock $ALL --all-extras --constraint requirements.lock
