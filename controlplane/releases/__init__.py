@@ -1,0 +1,1 @@
+"""Releases of the agent: signing keys, signed manifests in the store, join credentials."""
