@@ -46,7 +46,10 @@ class Settings(BaseSettings):
     allowed_hosts: str = Field(
         "", description="Further names, separated by commas, under which browsers and programs may reach this server."
     )
-    web_threads: int = Field(8, description="Threads of one `web` process.", ge=1)
+    web_threads: int = Field(8, description="Requests that one `web` process works on at once.", ge=1)
+    web_streams: int = Field(
+        256, description="Viewers of live logs that one `web` process passes on, beside its other requests.", ge=0
+    )
 
     # Where things are
     database_url: SecretStr = Field(
@@ -95,6 +98,25 @@ class Settings(BaseSettings):
     )
     retention_chores: float = Field(30 * 86400.0, description="Chores that have ended are kept for this long.", gt=0)
 
+    # The live log
+    stream_ticket_ttl: int = Field(60, description="Life of a ticket for the live stream.")
+    stream_watch_interval: float = Field(
+        1.0, description="Pause between two looks of `stream` at the states of all executions that have viewers.", gt=0
+    )
+    stream_heartbeat: float = Field(15.0, description="A viewer to whom nothing was sent so long gets a comment.", gt=0)
+    stream_gap_patience: float = Field(
+        60.0, description="Lines that are missing in the live log are waited for so long; then a gap is shown.", gt=0
+    )
+    stream_stall_timeout: float = Field(60.0, description="A viewer that takes nothing for so long is closed.", gt=0)
+    stream_longest: float = Field(
+        900.0, description="A viewer comes again with a new ticket after this, so that a lost right ends.", gt=0
+    )
+    stream_viewers: int = Field(1000, description="Viewers of one `stream` process.", ge=1)
+    stream_buffer_bytes: int = Field(
+        4_194_304, description="Newest lines of an attempt that its viewers share; who falls further behind is closed."
+    )
+    stream_backlog_lines: int = Field(2000, description="Lines that a viewer without `Last-Event-ID` gets first.", ge=0)
+
     # Caps
     max_package_bytes: int = Field(1_000_000_000, description="Largest ad-hoc code archive.")
     max_yaml_bytes: int = Field(1_000_000, description="Largest valohai.yaml.")
@@ -102,7 +124,6 @@ class Settings(BaseSettings):
     max_queued_per_project: int = Field(10_000, description="Executions of a project that may wait at once.")
     signed_url_ttl: int = Field(900, description="Life of a signed URL.", ge=1)
     session_ttl: int = Field(30 * 86400, description="Life of a browser session.")
-    stream_ticket_ttl: int = Field(60, description="Life of a ticket for the live stream.")
     login_attempts_per_minute: int = Field(10, description="Wrong passwords per account and address in a minute.")
     metadata_points_per_second: int = Field(50, description="Raw metadata points kept a second; beyond that sampled.")
 

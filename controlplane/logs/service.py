@@ -113,13 +113,20 @@ class LogReader:
     def _read(self, session: Session, found: _Log, after: int) -> Iterator[Line]:
         return with_gaps(self._raw(session, found, after), after, found.last, over=found.attempt.log_complete)
 
-    def _raw(self, session: Session, found: _Log, after: int) -> Iterator[Line]:
-        query = select(LogSegment).where(LogSegment.attempt_id == found.attempt.id, LogSegment.last > after)
+    def stored(self, session: Session, attempt: Attempt, after: int) -> Iterator[Line]:
+        """Lines above `after` that are in the store now, without a word about missing ones.
+
+        The session is needed for this call only; segments are opened as their lines are asked for.
+        """
+        query = select(LogSegment).where(LogSegment.attempt_id == attempt.id, LogSegment.last > after)
         segments = session.scalars(query.order_by(LogSegment.first)).all()
-        store = self._store(session, found.attempt) if segments else None
-        if store is not None:
-            for segment in segments:
-                yield from _of_segment(store, segment, after)
+        store = self._store(session, attempt) if segments else None
+        if store is None:
+            return iter(())
+        return (line for segment in segments for line in _of_segment(store, segment, after))
+
+    def _raw(self, session: Session, found: _Log, after: int) -> Iterator[Line]:
+        yield from self.stored(session, found.attempt, after)
         yield from (line for line in found.live if line[0] > after)
 
     def _store(self, session: Session, attempt: Attempt) -> ObjectStore | None:

@@ -21,6 +21,8 @@ def specs(settings: Settings) -> list[ProcessSpec]:
         ProcessSpec("loops", (*python, "controlplane.processes.loops")),
         # The agent downloads through `web`: it starts when that answers.
         ProcessSpec("web", (*python, "controlplane.processes.web"), lambda: web_answers(settings)),
+        # Ended before `web`, so that nobody who watches a log keeps that one waiting.
+        ProcessSpec("stream", (*python, "controlplane.processes.stream")),
         ProcessSpec("agent", (*python, "worker_bootstrap.agent", "--home", str(settings.home / "agent"))),
         ProcessSpec("chores", (*python, "controlplane.processes.chores")),
     ]

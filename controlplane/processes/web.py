@@ -10,6 +10,7 @@ from gunicorn.app.base import BaseApplication
 from controlplane.processes.common import configure_logs
 from controlplane.settings import Settings
 from controlplane.web.app import create_app
+from controlplane.web.lanes import Lanes
 from controlplane.web.services import build_services
 
 
@@ -51,7 +52,7 @@ def main() -> None:
     options: dict[str, Any] = {
         "bind": f"{settings.bind}:{settings.port}",
         "workers": 1,
-        "threads": settings.web_threads,
+        "threads": settings.web_threads + settings.web_streams,
         "worker_class": "gthread",
         "timeout": 120,
         "graceful_timeout": 20,
@@ -60,7 +61,12 @@ def main() -> None:
         "keyfile": str(settings.tls_key) if settings.tls_key else None,
         "control_socket_disable": True,
     }
-    _Server(create_app(build_services(settings)), {k: v for k, v in options.items() if v is not None}).run()
+    services = build_services(settings)
+    # A worker that was asked to end finishes its requests first; who watches a log would keep it waiting.
+    options["post_worker_init"] = lambda worker: services.streams.end_when(lambda: not worker.alive)
+    app = create_app(services)
+    app.wsgi_app = Lanes(app.wsgi_app, settings.web_threads)  # type: ignore[method-assign]
+    _Server(app, {name: value for name, value in options.items() if value is not None}).run()
 
 
 if __name__ == "__main__":

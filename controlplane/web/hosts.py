@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import urlsplit
 
 from flask import request
 
 from controlplane.errors import DomainError, NotFoundError, ValidationError
+from controlplane.security.http import allowed_hosts, host_name
 from controlplane.settings import Settings
 from controlplane.web.body import check_text
 
-LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # A load balancer asks by address.
 ANY_HOST = frozenset({"/healthz", "/readyz"})
 
@@ -25,8 +24,7 @@ class UnknownHostError(DomainError):
 
 def checker(settings: Settings) -> Callable[[], None]:
     """A function that refuses requests for other hosts, and addresses that nothing can have. See its errors there."""
-    allowed = LOOPBACK | {_name(settings.public_url)}
-    allowed |= {name.strip().lower() for name in settings.allowed_hosts.split(",") if name.strip()}
+    allowed = allowed_hosts(settings)
 
     def check() -> None:
         if "\0" in request.path or any("\ud800" <= char <= "\udfff" for char in request.path):
@@ -37,16 +35,9 @@ def checker(settings: Settings) -> Callable[[], None]:
                 check_text(value)
             except ValueError as error:
                 raise ValidationError({"query": f"The address can't be read: {error}."}) from error
-        if request.path not in ANY_HOST and _name(f"//{request.host}") not in allowed:
+        if request.path not in ANY_HOST and host_name(f"//{request.host}") not in allowed:
             raise UnknownHostError(
                 f"This server does not answer to {request.host[:100]!r}; set REMORA_PUBLIC_URL or REMORA_ALLOWED_HOSTS."
             )
 
     return check
-
-
-def _name(url: str) -> str:
-    try:
-        return (urlsplit(url).hostname or "").lower()
-    except ValueError:
-        return ""

@@ -19,6 +19,8 @@ from controlplane.projects.service import ProjectsService
 from controlplane.security.signing import derive
 from controlplane.security.vault import Vault
 from controlplane.settings import Settings
+from controlplane.stream.passing import Passing
+from controlplane.stream.tickets import Tickets
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Services:
     stores: StoreRegistry
     logs: LogReader
     data: DataService
+    tickets: Tickets
+    streams: Passing
 
 
 def build_services(settings: Settings, clock: Clock = utc_now) -> Services:
@@ -66,4 +70,6 @@ def build_services(settings: Settings, clock: Clock = utc_now) -> Services:
         stores=stores,
         logs=LogReader(stores, queues),
         data=DataService(stores, settings.public_url),
+        tickets=Tickets(secret, settings.stream_ticket_ttl, clock),
+        streams=Passing(settings.stream_port, settings.web_streams, 3 * settings.stream_heartbeat),
     )

@@ -27,6 +27,7 @@ PUBLIC = {
     "health.live",
     "health.ready",
     "store.object_route",
+    "stream_api.follow",
 }
 PEOPLE = ("ann", "adm", "bob", "vic", "pam", "pat", "ped", "eve", "ops")
 SKIPPED = {"HEAD", "OPTIONS"}
