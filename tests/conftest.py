@@ -1,3 +1,10 @@
 """What every test may use."""
 
-pytest_plugins = ["plugin.not_run", "fixtures.database", "fixtures.stack", "fixtures.web", "fixtures.executions"]
+pytest_plugins = [
+    "plugin.not_run",
+    "fixtures.agent_file",
+    "fixtures.database",
+    "fixtures.stack",
+    "fixtures.web",
+    "fixtures.executions",
+]

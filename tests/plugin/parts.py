@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -64,11 +65,19 @@ def _debootstrap() -> str:
     return _root() or _program("debootstrap")
 
 
+def _other_architecture() -> str:
+    """Files of x86-64 on arm64 and the other way round, by the kernel's emulation."""
+    other = "x86_64" if platform.machine() == "aarch64" else "aarch64"
+    known = Path(f"/proc/sys/fs/binfmt_misc/qemu-{other}").exists()
+    return "" if known else f"no {other} machine or emulation here (qemu-user-static and its binfmt)"
+
+
 PROBES: dict[str, Callable[[], str]] = {
     "browser": _browser,
     "debootstrap": _debootstrap,
     "engine": _engine,
     "image": _image,
+    "other-architecture": _other_architecture,
     "postgres": _postgres,
     "redis": _redis,
     "root": _root,

@@ -58,10 +58,12 @@ def archive(files: dict[str, str | bytes]) -> bytes:
 
 
 class AgentProcess:
-    """`python -m worker_bootstrap.agent` of one home folder."""
+    """The agent of one home folder: `python -m worker_bootstrap.agent`, or another `command`."""
 
     def __init__(self, home: Path, settings: dict[str, Any]) -> None:
         self.home = home
+        self.command = [sys.executable, "-m", "worker_bootstrap.agent"]
+        self.environment: dict[str, str] = {}
         home.mkdir(parents=True, exist_ok=True)
         path = home / "agent.json"
         path.write_text(json.dumps(settings))
@@ -75,10 +77,11 @@ class AgentProcess:
     def start(self) -> None:
         with (self.home / "agent.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker_bootstrap.agent", "--home", str(self.home)],
+                [*self.command, "--home", str(self.home)],
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
+                env={**os.environ, **self.environment},
                 start_new_session=True,
             )
 
@@ -162,6 +165,7 @@ class Rig:
         secrets: dict[str, Any] | None = None,
         execution: str = "",
         number: int = 1,
+        organization: str = "organization",
         limits: dict[str, Any] | None = None,
         container: dict[str, Any] | None = None,
         config: dict[str, Any] | None = None,
@@ -180,7 +184,7 @@ class Rig:
             number=number,
             worker=worker,
             installation="installation-of-the-test",
-            organization="organization",
+            organization=organization,
             project="project",
             title=command[:40],
             code=Code(digest, digest, len(snapshot)),
@@ -215,6 +219,21 @@ class Rig:
         }
         return InputFile(**(shown | options))
 
+    def web_file(self, name: str, data: bytes, **options: Any) -> InputFile:
+        """A file at an address that a user wrote."""
+        self.store.objects[name] = data
+        uri = self.store.address(name)
+        file_id = f"web-{uuid.uuid4().hex[:8]}"
+        self.master.addresses[file_id] = uri
+        shown: dict[str, Any] = {"id": file_id, "uri": uri, "path": name.rpartition("/")[2], "name": name}
+        return InputFile(**(shown | options))
+
+    def container(self, record: Record) -> dict[str, Any]:
+        """What the engine says of the attempt's container, which must be there."""
+        self.master.wait(lambda: record.data("container"), "the container")
+        listed = docker("inspect", record.data("container")[0]["id"])
+        return json.loads(listed)[0]
+
     # ---- logs ---------------------------------------------------------------------------------------
     def lines(self, record: Record, stream: str | None = None) -> list[str]:
         """The complete log from its segments; numbers without hole or repetition."""
@@ -224,6 +243,17 @@ class Rig:
             found.extend(json.loads(line) for line in raw.splitlines())
         assert [line[0] for line in found] == list(range(1, len(found) + 1))
         return [line[3] for line in found if stream is None or line[2] == stream]
+
+
+def docker(*arguments: str) -> str:
+    """What the engine's client prints."""
+    done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.strip()
+
+
+def input_of(name: str, *files: InputFile) -> Input:
+    """A named input."""
+    return Input(name, list(files), name)
 
 
 def remove_containers(attempts: Any) -> None:
