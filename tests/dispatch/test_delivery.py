@@ -49,6 +49,8 @@ def test_a_grant_is_sent_again_until_it_is_accepted_with_the_same_bytes(rig: Rig
 
 def test_after_a_hole_nothing_is_applied_until_the_worker_sends_again(rig: Rig) -> None:
     worker, execution, attempt = started(rig)
+    worker.wait_ack()
+    worker.inbox.clear()
     lost = worker.next("event", attempt, point(1))
     late = worker.next("event", attempt, point(2))
     worker.send(late)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import func, select
 
@@ -39,7 +41,8 @@ def test_only_active_workers_are_granted_anything(still_rig: Rig, state: str) ->
     rig = still_rig
     with rig.db.begin(SYSTEM) as session:
         row = session.get_one(Worker, rig.ground.worker)
-        row.state, row.left_at, row.last_beat_at = state, None, utc_now()
+        # Its last beat is ahead, so that the draining one does not fall silent before it is looked at.
+        row.state, row.left_at, row.last_beat_at = state, None, utc_now() + timedelta(minutes=1)
     rig.start()
     try:
         execution = rig.execution()
