@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from controlplane.environments.models import Installation
 from worker_bootstrap.protocol import codec, crypto, names
-from worker_bootstrap.protocol.address import explain, plain_problem
+from worker_bootstrap.protocol.address import TlsLine, explain, plain_problem
 from worker_bootstrap.protocol.errors import ProtocolError
 from worker_bootstrap.protocol.messages import Envelope
 
@@ -95,6 +95,7 @@ class Queue:
         problem = plain_problem(where.url)
         if problem:
             raise QueueRefusedError(f"the workers' queue: {problem}")
+        self._line = TlsLine(where.url, where.ca, where.certificate, where.key)
         self._redis = self._client(where, timeout, timeout)
         self._reader = self._client(where, timeout, timeout + LONGEST_BLOCK)
 
@@ -195,14 +196,13 @@ class Queue:
                 continue
         return lines
 
-    @staticmethod
-    def _call(function: Any, *args: Any, **options: Any) -> Any:
+    def _call(self, function: Any, *args: Any, **options: Any) -> Any:
         try:
             return function(*args, **options)
         except (redis.ResponseError, redis.AuthenticationError) as error:
             raise QueueRefusedError(f"the workers' queue refuses: {error}") from error
         except (redis.RedisError, OSError) as error:
-            raise QueueError(f"the workers' queue: {explain(error)}") from error
+            raise QueueError(f"the workers' queue: {explain(error, self._line)}") from error
 
 
 class QueueProvider:

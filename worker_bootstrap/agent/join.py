@@ -15,9 +15,8 @@ from worker_bootstrap.agent.backoff import Backoff
 from worker_bootstrap.agent.config import AgentConfig
 from worker_bootstrap.agent.identity import Keys, Membership, facts
 from worker_bootstrap.agent.log import logger
-from worker_bootstrap.agent.queue import Fields, connect, entries_of
+from worker_bootstrap.agent.queue import Fields, connect, entries_of, why
 from worker_bootstrap.protocol import codec, crypto, names, typed
-from worker_bootstrap.protocol.address import explain
 from worker_bootstrap.protocol.errors import ProtocolError
 from worker_bootstrap.protocol.messages import JoinReply, JoinRequest
 
@@ -91,7 +90,7 @@ def join(config: AgentConfig, keys: Keys, halted: Halted, sleep: Callable[[float
         try:
             return join_once(config, keys)
         except (JoinRefusedError, NoAnswerError, redis.RedisError) as error:
-            logger.warning("not joined yet: %s", explain(error))
+            logger.warning("not joined yet: %s", why(config, error))
             sleep(backoff.next())
     return None
 

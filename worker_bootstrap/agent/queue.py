@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from worker_bootstrap.agent.config import AgentConfig
+from worker_bootstrap.protocol.address import TlsLine, explain
 
 REFUSED = (redis.AuthenticationError, exceptions.NoPermissionError)
 Fields = dict[bytes, bytes]
@@ -35,6 +36,12 @@ def connect(config: AgentConfig, user: str, password: str) -> Any:
         retry=Retry(NoBackoff(), 0),
         **options,
     )
+
+
+def why(config: AgentConfig, error: BaseException) -> str:
+    """What keeps this machine from its queue."""
+    files = {name: config.tls.get(name, "") for name in ("ca", "cert", "key")}
+    return explain(error, TlsLine(config.queue_url, files["ca"], files["cert"], files["key"]))
 
 
 def entries_of(found: Any) -> list[tuple[str, Fields]]:
