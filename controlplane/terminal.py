@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy import make_url
 
 from controlplane.db.session import Database, make_engine
 from controlplane.embedded.errors import SetupError
@@ -31,7 +33,8 @@ def read_settings() -> Settings:
 def open_database(settings: Settings) -> Database:
     """The control plane's database. Raises SetupError when there is none yet."""
     url = settings.database_url.get_secret_value()
-    if url.startswith("sqlite") and not (settings.home / "remora.db").exists():
+    file = make_url(url).database if url.startswith("sqlite") else None
+    if file and not Path(file).exists():
         raise SetupError(f"there is no control plane in {settings.home} yet: run `remora server up` first.")
     return Database(make_engine(url))
 

@@ -1,0 +1,53 @@
+"""Pages that are generated say what the code says."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def _tool(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "tools" / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["gen_reasons", "gen_settings"])
+def test_the_page_is_current(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / f"{name}.py"), "--check"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_settings_are_grouped_as_the_source_groups_them() -> None:
+    source = "\n".join(
+        [
+            "    home: Path = Field(description=1)",
+            "    # Addresses",
+            "    bind: str = Field(1)",
+            "    # A comment on the next one",
+            "    # Caps",
+            "    most: int | None = Field(",
+            "        # not at this depth",
+        ]
+    )
+    assert _tool("gen_settings").sections(source) == {"State": ["home"], "Addresses": ["bind"], "Caps": ["most"]}
+
+
+def test_every_setting_stands_on_the_page_once() -> None:
+    tool = _tool("gen_settings")
+    page = tool.render()
+    for name in tool.Settings.model_fields:
+        assert page.count(f"| `REMORA_{name.upper()}` |") == 1, name
+    assert "| `REMORA_RETENTION_MACHINE_EVENTS` | `7776000` |" in page
+    assert "| `REMORA_CHORES` |  |" in page
