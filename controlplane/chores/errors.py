@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from controlplane.dispatch.queue import QueueError
+from controlplane.dispatch.errors import QueueError
 
 
 class ChoreFailedError(RuntimeError):

@@ -10,8 +10,8 @@ import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from controlplane.dispatch.errors import QueueError
 from controlplane.dispatch.leases import LeaseKeeper, LeaseLostError
-from controlplane.dispatch.queue import QueueError
 
 log = structlog.get_logger()
 LONGEST_PAUSE = 5.0

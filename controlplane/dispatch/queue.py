@@ -12,6 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from controlplane.dispatch.errors import QueueError, QueueRefusedError
 from controlplane.environments.models import Installation
 from worker_bootstrap.protocol import codec, crypto, names
 from worker_bootstrap.protocol.address import TlsLine, explain, plain_problem
@@ -27,14 +28,6 @@ KEPT_TAIL_SECONDS = 600
 LONGEST_BLOCK = 5.0
 
 Entry = tuple[str, dict[bytes, bytes]]
-
-
-class QueueError(RuntimeError):
-    """The queue does not answer now, or not in time."""
-
-
-class QueueRefusedError(QueueError):
-    """The queue answers and refuses: a wrong login, a missing permission, no memory left."""
 
 
 @dataclass(frozen=True)
