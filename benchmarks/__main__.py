@@ -13,7 +13,7 @@ from pathlib import Path
 # The fixture that starts a whole control plane is the tests'.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from benchmarks import measures  # noqa: E402
+from benchmarks import measures, scale  # noqa: E402
 from fixtures.bench import make_bench  # noqa: E402
 from fixtures.inputs import FileServer  # noqa: E402
 from fixtures.stack import running_stack  # noqa: E402
@@ -24,6 +24,7 @@ MEASURES: dict[str, Callable[..., list[measures.Row]]] = {
     "start": measures.accept_to_start,
     "line": measures.line_to_browser,
     "log": measures.log_throughput,
+    "scale": scale.scale,
 }
 
 

@@ -14,7 +14,7 @@ from controlplane.db.ids import is_id
 from controlplane.errors import ValidationError
 from controlplane.executions.models import FINAL, INCOMPLETE, Execution, MetadataPoint
 from controlplane.executions.request import MAX_TAGS, NewExecution
-from controlplane.executions.serialize import brief, full
+from controlplane.executions.serialize import BRIEF, brief, full
 from controlplane.web.body import parse
 from controlplane.web.context import current_actor, request_session, route, services
 from controlplane.web.paging import boolean, integer, names, page
@@ -77,6 +77,7 @@ def index() -> dict[str, Any]:
             "limit": integer("limit", 100),
             "offset": integer("offset", 0, high=10_000_000),
         },
+        BRIEF,
     )
     now, base = services().clock(), services().settings.public_url
     return page([brief(row, base, now) for row in rows], count)

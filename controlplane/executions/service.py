@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, false, func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session, load_only
 
 from controlplane.clock import Clock
 from controlplane.commits.models import Commit
@@ -101,8 +102,14 @@ class ExecutionsService:
         )
         return self.create(session, actor, project, session.get_one(Commit, execution.commit_id), wanted)
 
-    def list(self, session: Session, project_id: str, query: dict[str, Any]) -> tuple[list[Execution], int]:
-        """(page, count). Raises ValidationError.
+    def list(
+        self,
+        session: Session,
+        project_id: str,
+        query: dict[str, Any],
+        columns: Sequence[InstrumentedAttribute[Any]] = (),
+    ) -> tuple[list[Execution], int]:
+        """(page, count); only these columns are read (all when none is named). Raises ValidationError.
 
         query: statuses, counters, creator, deleted, adhoc, text, step, ordering, limit, offset, no_count (then the
         count is only that of what was read).
@@ -114,7 +121,8 @@ class ExecutionsService:
         if column is None:
             raise ValidationError({"ordering": f"One of {', '.join(ORDERINGS)}, with '-' before it for descending."})
         order = column.desc() if ordering.startswith("-") else column.asc()
-        rows = list(session.scalars(select(Execution).where(*where).order_by(order).limit(limit).offset(offset)))
+        chosen = select(Execution).options(load_only(*columns)) if columns else select(Execution)
+        rows = list(session.scalars(chosen.where(*where).order_by(order).limit(limit).offset(offset)))
         if query.get("no_count") or (not offset and len(rows) < limit):
             return rows, offset + len(rows)
         return rows, session.scalar(select(func.count()).select_from(Execution).where(*where)) or 0
