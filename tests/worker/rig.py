@@ -21,7 +21,6 @@ from worker.queue_server import JOIN_PASSWORD, QueueServer
 from worker.store_server import StoreServer
 from worker_bootstrap.protocol.job import Code, Container, Input, InputFile, Job, Limits
 
-ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "python:3.11-slim"
 QUICK = {
     "beat_interval": 0.3,
@@ -80,7 +79,7 @@ class AgentProcess:
                 [*self.command, "--home", str(self.home)],
                 stdout=log,
                 stderr=log,
-                cwd=ROOT,
+                cwd=self.home,
                 env={**os.environ, **self.environment},
                 start_new_session=True,
             )

@@ -48,7 +48,7 @@ class KeeperClient:
     ) -> None:
         self._folder = directory
         self._options = ["--limit", str(limit), "--first-seq", str(first_seq), "--idle", str(idle)]
-        self._command = list(command) if command else [sys.executable, "-S", "-m", MODULE]
+        self._command = list(command) if command else [sys.executable, "-S", "-P", "-m", MODULE]
         self._process: subprocess.Popen[bytes] | None = None
 
     def spawn(self, timeout: float = 20.0) -> None:
