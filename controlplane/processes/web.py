@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.workers.base import Worker
 
 from controlplane.processes.common import configure_logs
 from controlplane.settings import Settings
@@ -44,6 +46,11 @@ def check_bind(settings: Settings) -> None:
         )
 
 
+def _is_ending(worker: Worker) -> bool:
+    """Whether gunicorn's worker was asked to end, or has lost the process that leads it."""
+    return not worker.alive or worker.ppid != os.getppid()
+
+
 def main() -> None:
     """Serve until asked to end."""
     configure_logs()
@@ -62,8 +69,8 @@ def main() -> None:
         "control_socket_disable": True,
     }
     services = build_services(settings)
-    # A worker that was asked to end finishes its requests first; who watches a log would keep it waiting.
-    options["post_worker_init"] = lambda worker: services.streams.end_when(lambda: not worker.alive)
+    # A worker that is to end finishes its requests first; who watches a log would keep it waiting.
+    options["post_worker_init"] = lambda worker: services.streams.end_when(lambda: _is_ending(worker))
     app = create_app(services)
     app.wsgi_app = Lanes(app.wsgi_app, settings.web_threads)  # type: ignore[method-assign]
     _Server(app, {name: value for name, value in options.items() if value is not None}).run()

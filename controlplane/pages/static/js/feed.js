@@ -1,10 +1,12 @@
-// Where lines come from: windows of the stored log by JSON, the newest by the stream. Where there is no stream, the
+// Where lines come from: windows of the stored log by JSON, the newest by the stream. While there is no stream, the
 // stored log is asked again and again.
 
 import { listen, StreamError } from './sse.js';
 
 const PAUSES = [1, 2, 4, 8, 10];
 const POLL = 1500;
+// A stream that is full or away is tried again after so many polls.
+const POLLS = 20;
 const clock = () => new Date().toISOString().slice(11, 19);
 
 export class Feed {
@@ -26,11 +28,15 @@ export class Feed {
     return response.json();
   }
 
+  stop() {
+    this.abort?.abort();
+    this.running += 1;
+  }
+
   // Follows from line `last` of `attempt` on, until the end; a newer call replaces an older one.
   async connect(attempt, last, over) {
-    this.abort?.abort();
+    this.stop();
     this.abort = new AbortController();
-    this.running += 1;
     const own = this.running;
     this.attempt = attempt;
     this.last = last;
@@ -41,10 +47,15 @@ export class Feed {
         await this.listen();
         if (this.ended) return;
         failures = 0;
+        if (this.again) continue;
       } catch (error) {
         if (own !== this.running) return;
         if (error instanceof StreamError && [401, 403].includes(error.status)) return this.view.note('You were logged out. Load the page again to go on.');
-        if (error instanceof StreamError && [404, 405, 501, 502, 503].includes(error.status)) return this.poll(own, over);
+        if (error instanceof StreamError && [404, 405, 501].includes(error.status)) return this.poll(own, over, Infinity);
+        if (error instanceof StreamError && [502, 503].includes(error.status)) {
+          await this.poll(own, over, POLLS);
+          continue;
+        }
         failures += 1;
       }
       const pause = PAUSES[Math.min(failures, PAUSES.length - 1)];
@@ -54,6 +65,7 @@ export class Feed {
   }
 
   async listen() {
+    this.again = false;
     const response = await fetch(this.ticketAddress, {
       method: 'POST', headers: { 'X-CSRF-Token': document.body.dataset.csrf ?? '' }, credentials: 'same-origin',
     });
@@ -61,7 +73,13 @@ export class Feed {
     const { ticket } = await response.json();
     const headers = { Authorization: `Ticket ${ticket}` };
     if (this.attempt && this.last) headers['Last-Event-ID'] = `${this.attempt}:${this.last}`;
-    await listen(this.streamAddress, headers, this.abort.signal, (event) => this.onEvent(event));
+    try {
+      await listen(this.streamAddress, headers, this.abort.signal, (event) => this.onEvent(event));
+    } catch (error) {
+      // The ticket was too old when it came there: the next one will not be.
+      if (error instanceof StreamError && error.status === 401) throw new StreamError(0);
+      throw error;
+    }
   }
 
   onEvent({ name, id, data }) {
@@ -75,25 +93,33 @@ export class Feed {
     if (seq) this.last = seq;
     if (name === 'line') this.view.onLines(JSON.parse(data));
     else if (name === 'gap') this.view.onGap(JSON.parse(data));
+    else if (name === 'state') dispatchEvent(new CustomEvent('remora:state', { detail: JSON.parse(data).state }));
+    else if (name === 'again') this.again = true;
     else if (name === 'end') {
       this.ended = true;
       this.view.onEnd();
     }
   }
 
-  async poll(own, over) {
+  async poll(own, over, rounds) {
     let finished = over;
-    while (own === this.running) {
+    for (let round = 0; round < rounds && own === this.running; round += 1) {
       try {
-        const found = await this.window({ attempt: this.attempt || null, after: this.last });
+        const found = await this.window({ attempt: this.attempt || null, after: this.last || null });
         this.view.note('');
-        if (found.attempts.length && found.attempts.at(-1) !== this.attempt) return this.view.onAttempt(found.attempts.at(-1));
+        if (found.attempts.length && found.attempts.at(-1) !== this.attempt) {
+          this.ended = true;
+          return this.view.onAttempt(found.attempts.at(-1));
+        }
         if (found.lines.length) {
           this.view.onLines(found.lines);
           this.last = found.lines.at(-1)[0];
           if (found.more) continue;
         }
-        if (found.over && (found.complete || finished)) return this.view.onEnd();
+        if (found.over && (found.complete || finished)) {
+          this.ended = true;
+          return this.view.onEnd();
+        }
         finished = found.over;
       } catch {
         this.view.note(`The server does not answer since ${clock()} UTC; nothing is lost.`);

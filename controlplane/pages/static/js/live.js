@@ -1,4 +1,5 @@
-// Changing parts of a page: its own address with `live=1` is fetched again, and what differs is put in place.
+// Changing parts of a page: its own address with `live=1` is fetched again, and what differs is put in place. Where a
+// live log is open, it tells of a new state at once.
 // Rows stay where they are; new ones are announced, not inserted under the pointer.
 
 import { announce } from './say.js';
@@ -104,6 +105,10 @@ async function waitForFirst(pause) {
   setTimeout(() => waitForFirst(pause), pause);
 }
 
+addEventListener('remora:state', ({ detail }) => {
+  const shown = document.querySelector('[data-live][data-state]');
+  if (shown && shown.dataset.state !== detail) refresh(0);
+});
 document.addEventListener('visibilitychange', () => { if (!document.hidden && interval()) refresh(0); });
 follow();
 const waiting = document.querySelector('[data-wait-first]');

@@ -42,6 +42,7 @@ class LogView {
 
   // ---- opening ------------------------------------------------------------------------------------
   async open(attempt, hash = null) {
+    this.feed.stop();
     const wanted = hash ? { attempt: hash[1] ?? 1, after: Math.max(0, Number(hash[2]) - 200) } : { attempt };
     let found;
     try {
@@ -60,7 +61,10 @@ class LogView {
     this.changed(found);
     if (hash) this.lines.point(Number(hash[2]));
     else this.toBottom();
-    if (!found.over || !found.complete) this.feed.connect(this.attempt, this.lines.last, found.over);
+    const newest = found.attempts.at(-1) ?? found.attempt;
+    // Who reads in the middle is told of the newest lines; those between come when somebody scrolls there.
+    const last = found.more ? 0 : this.lines.last;
+    if (found.attempt === newest && (!found.over || !found.complete)) this.feed.connect(this.attempt, last, found.over);
   }
 
   showAttempts({ attempts, attempt }) {
