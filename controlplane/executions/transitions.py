@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from controlplane.environments.models import Worker
 from controlplane.executions import checks
+from controlplane.executions.arguments import arguments_of, worker_name
 from controlplane.executions.events import EventBook, log_key, output_key
 from controlplane.executions.models import FINAL, Attempt, Execution
 from controlplane.reasons import REASONS, is_retried, sentence
@@ -77,7 +77,7 @@ class Transitions:
         if body.refused:
             self._refused(attempt, body)
         elif execution is not None and execution.state == "queued":
-            self.move(execution, "started", "phase_code", {"worker": self._worker_name(attempt)}, attempt)
+            self.move(execution, "started", "phase_code", {"worker": worker_name(self._session, attempt)}, attempt)
 
     def on_event(self, attempt: Attempt, body: Event) -> None:
         """Something happened. Raises ProtocolError for data that does not fit its kind."""
@@ -123,7 +123,7 @@ class Transitions:
             return False
         attempt.state = "running" if attempt.running_at else "accepted" if attempt.accepted_at else "granted"
         attempt.outcome, attempt.reason, attempt.detail, attempt.ended_at = "", "", "", None
-        arguments = {"worker": self._worker_name(attempt)}
+        arguments = {"worker": worker_name(self._session, attempt)}
         if attempt.state == "granted":
             execution.reason, execution.reason_args = "granted", arguments
         else:
@@ -143,7 +143,7 @@ class Transitions:
 
     def _finish(self, execution: Execution, attempt: Attempt, outcome: str, reason: str) -> None:
         execution.exit_code = attempt.exit_code
-        args = self._arguments(execution, attempt)
+        args = arguments_of(self._session, execution, attempt)
         if outcome in ("complete", "error", "stopped"):
             if execution.state == "queued":
                 self.move(execution, "started", "phase_running", {}, attempt)
@@ -167,22 +167,6 @@ class Transitions:
             self._book.note(execution, attempt, "attempt", why, reason="retrying", payload=args)
         else:
             self.move(execution, "queued", "retrying", args, attempt)
-
-    def _arguments(self, execution: Execution, attempt: Attempt) -> dict[str, Any]:
-        """For the sentence of any reason."""
-        return {
-            "exit_code": attempt.exit_code,
-            "detail": attempt.detail[:500],
-            "worker": self._worker_name(attempt),
-            "image": execution.image,
-            "time_limit": execution.time_limit,
-            "no_output_timeout": execution.no_output_timeout,
-            "by": execution.reason_args.get("by", "The system"),
-        }
-
-    def _worker_name(self, attempt: Attempt) -> str:
-        worker = self._session.get(Worker, attempt.worker_id)
-        return worker.name if worker else "?"
 
     def _current(self, attempt: Attempt) -> Execution | None:
         """The attempt's execution, locked, if no newer attempt was granted."""

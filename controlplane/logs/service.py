@@ -17,7 +17,8 @@ from controlplane.data.stores.base import ObjectStore, StoreError
 from controlplane.data.stores.registry import StoreRegistry
 from controlplane.dispatch.queue import QueueError, QueueProvider
 from controlplane.environments.models import Installation, Worker
-from controlplane.executions.models import Attempt
+from controlplane.executions.arguments import arguments_of
+from controlplane.executions.models import Attempt, Execution
 from controlplane.logs.lines import Line, in_order, parse_line, valid, with_gaps
 from controlplane.logs.models import LogSegment
 from controlplane.reasons import sentence
@@ -166,7 +167,6 @@ def _of_segment(store: ObjectStore, segment: LogSegment, after: int) -> Iterator
 def _beginning(session: Session, attempt: Attempt, before: Attempt | None) -> Line:
     message = f"Attempt {attempt.number} begins."
     if before is not None and before.reason:
-        worker = session.get(Worker, before.worker_id)
-        arguments = {"worker": worker.name if worker else "?", "detail": before.detail[:200]}
+        arguments = arguments_of(session, session.get_one(Execution, attempt.execution_id), before)
         message = f"Attempt {before.number}: {sentence(before.reason, arguments)} {message}"
     return [0, event_time(attempt.granted_at), "status", message]

@@ -9,7 +9,7 @@ import pytest
 
 from fixtures.bench import Bench, make_bench
 from fixtures.inputs import FileServer
-from fixtures.stack import Stack, running_stack
+from fixtures.stack import Stack, ask, running_stack
 
 LINES = 60
 COMMAND = f"""
@@ -44,8 +44,9 @@ def check_ended_once(own: Bench, execution: str) -> None:
 def final_events(stack: Stack, execution: str) -> list[str]:
     """Endings that were written down."""
     with stack.api() as api:
-        events = api.get(f"executions/{execution}/status-events/", params={"limit": 0}).json()["status_events"]
-    return [event["message"] for event in events if event["message"] in ("complete", "error", "stopped", "crashed")]
+        events = ask(api, f"executions/{execution}/status-events/", limit=0)["status_events"]
+    states = [event["message"].partition(":")[0] for event in events]
+    return [state for state in states if state in ("complete", "error", "stopped", "crashed")]
 
 
 @pytest.mark.parametrize("name", ["agent", "loops", "web", "redis"])
