@@ -91,12 +91,23 @@ def build(architecture: str, target: Path, cache: Path) -> None:
 def _pack(architecture: str, source: Path, made: Path, pex_root: Path) -> None:
     command = [sys.executable, "-m", "pex", "--requirement", str(LOCK), "--no-build", "--no-compile"]
     command += ["--sources-directory", str(source), "--entry-point", f"{SOURCE.name}.__main__:main"]
-    command += ["--python-shebang", "/usr/bin/env python3", "--pex-root", str(pex_root), "--use-pip-config"]
+    command += [
+        "--python-shebang",
+        "/usr/bin/env python3",
+        "--runtime-pex-root",
+        "~/.cache/pex",
+        "--pex-root",
+        str(pex_root),
+        "--use-pip-config",
+    ]
     for minor in PYTHONS:
         file = source.parent / f"cp3{minor}.json"
         file.write_text(json.dumps(platform_file(minor, architecture)))
         command += ["--complete-platform", str(file)]
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH, "PYTHONHASHSEED": "0"}
+    # The builder's own folders and settings of pex would stand in the file.
+    leaks = ("XDG_", "PEX_", "PYTHON")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(leaks)}
+    environment = {**kept, "SOURCE_DATE_EPOCH": EPOCH, "PYTHONHASHSEED": "0"}
     subprocess.run([*command, "--output-file", str(made)], check=True, env=environment, stdout=subprocess.DEVNULL)
 
 

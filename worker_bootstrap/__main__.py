@@ -7,15 +7,17 @@ import getpass
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from worker_bootstrap.agent import VERSION
 from worker_bootstrap.agent.__main__ import serve
+from worker_bootstrap.credential import JoinCredential
 from worker_bootstrap.host.errors import HostError
 from worker_bootstrap.host.fetching import Source, fetch, place
 from worker_bootstrap.host.joining import MachineOptions, parse_credential, write_settings
-from worker_bootstrap.host.places import HOME, ROOT, Releases, Trust, architecture
+from worker_bootstrap.host.places import HOME, ROOT, Releases, architecture
 from worker_bootstrap.host.service import UNITS, Service
 from worker_bootstrap.host.status import look
 from worker_bootstrap.release import ReleaseError
@@ -80,29 +82,30 @@ def _joining(command: argparse.ArgumentParser) -> None:
 
 
 def _join(options: argparse.Namespace) -> int:
+    typed = _settle(options)
+    print(f"Wrote {options.home / 'agent.json'}: group {typed.group}, queue {typed.queue_url}.")
+    return 0
+
+
+def _settle(options: argparse.Namespace) -> JoinCredential:
+    """Read the credential and write the settings."""
     typed = parse_credential(_read_credential(options.credential))
     machine = MachineOptions(
         options.name, options.slots, options.engine, options.mount, options.gpu, options.without_firewall
     )
-    path = write_settings(options.home.absolute(), typed, machine)
-    print(f"Wrote {path}: group {typed.group}, queue {typed.queue_url}.")
-    return 0
+    write_settings(options.home.absolute(), typed, machine)
+    return typed
 
 
 def _install(options: argparse.Namespace) -> int:
     home, releases = options.home.absolute(), Releases(options.root.absolute())
     file = options.file or _own_file()
-    if not (home / "agent.json").exists() or options.credential != "-":
-        typed = parse_credential(_read_credential(options.credential))
-        machine = MachineOptions(
-            options.name, options.slots, options.engine, options.mount, options.gpu, options.without_firewall
-        )
-        write_settings(home, typed, machine)
-        trust = releases.trust()
-        place(file, releases, VERSION, architecture())
-        releases.keep_trust(Trust(typed.release_keys or trust.keys, trust.minimum_version))
-    else:
-        place(file, releases, VERSION, architecture())
+    keys: list[str] = []
+    if options.credential != "-" or not (home / "agent.json").exists():
+        keys = _settle(options).release_keys
+    place(file, releases, architecture())
+    if keys:
+        releases.keep_trust(replace(releases.trust(), keys=keys))
     service = Service(releases.root, home, options.units.absolute())
     print(f"Installed {releases.installed()} in {releases.root}, service {service.write()}.")
     if not options.no_start and not service.enable():

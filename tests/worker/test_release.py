@@ -53,11 +53,11 @@ def environment_of(pid: int) -> dict[str, str]:
 
 # ---- the file ---------------------------------------------------------------------------------------
 def test_both_architectures_are_the_same_bytes_each_time(tmp_path: Path) -> None:
-    """The second build shares nothing with the first: another cache, another folder, another umask."""
+    """The second build shares nothing with the first: another cache, other folders of its user, another umask."""
     first = build_agent(tmp_path / "one")
     before = os.umask(0o077)
     try:
-        second = build_agent(tmp_path / "two", "--cache", str(tmp_path / "cache"))
+        second = build_agent(tmp_path / "two", HOME=str(tmp_path), XDG_CACHE_HOME=str(tmp_path / "cache"))
     finally:
         os.umask(before)
     assert [Path(path).name for path in first] == [f"remora-agent-{name}.pex" for name in ARCHITECTURES]

@@ -99,17 +99,22 @@ def fetch(source: Source, releases: Releases, machine: str, now: datetime) -> Fe
     return Fetched(manifest.version, releases.former(), changed)
 
 
-def place(file: Path, releases: Releases, version: str, machine: str) -> None:
-    """Install a file that is on this machine already, the one that runs. Raises OSError."""
+def place(file: Path, releases: Releases, machine: str) -> None:
+    """Install a file that is on this machine already. Raises ReleaseError when it does not run here, OSError."""
     releases.root.mkdir(parents=True, exist_ok=True)
-    name = file_name(version, machine)
+    incoming = releases.root / f".incoming.{os.getpid()}"
 
     def copy(write: Write) -> None:
         with file.open("rb") as reader:
             while chunk := reader.read(release.CHUNK):
                 write(chunk)
 
-    _write(releases.root / name, copy)
+    try:
+        _write(incoming, copy)
+        name = file_name(_said_version(incoming, "the file"), machine)
+        incoming.replace(releases.root / name)
+    finally:
+        incoming.unlink(missing_ok=True)
     releases.switch(name)
 
 
@@ -158,10 +163,20 @@ def _write(target: Path, copy: Copy, check: Callable[[Path], None] | None = None
 
 def _try(path: Path, version: str) -> None:
     """Start it once: a file that can't run on this machine never becomes the current one."""
+    said = _said_version(path, f"the release {version}")
+    if said != version:
+        raise ReleaseError("does_not_start", f"The release {version} says that it is {said}.")
+
+
+def _said_version(path: Path, what: str) -> str:
+    """What the file says of itself when it is started. Raises ReleaseError."""
     try:
         done = subprocess.run([path, "--version"], capture_output=True, text=True, timeout=TRY_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise ReleaseError("does_not_start", f"The release {version} does not start here: {error}.") from error
-    if done.returncode != 0 or version not in done.stdout.split():
-        said = (done.stderr or done.stdout).strip()[-300:]
-        raise ReleaseError("does_not_start", f"The release {version} does not start here: {said or 'it says nothing'}")
+        raise ReleaseError("does_not_start", f"{what.capitalize()} does not start here: {error}.") from error
+    name, _, version = done.stdout.strip().partition(" ")
+    if done.returncode != 0 or name != release.NAME:
+        said = (done.stderr or done.stdout).strip()[-300:] or "it says nothing"
+        raise ReleaseError("does_not_start", f"{what.capitalize()} does not start here: {said}")
+    release.version_key(version)
+    return version
