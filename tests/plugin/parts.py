@@ -65,6 +65,20 @@ def _debootstrap() -> str:
     return _root() or _program("debootstrap")
 
 
+def find_python(version: str) -> str:
+    """Path of an interpreter of this version (`3.12`) that starts, or empty."""
+    found = [shutil.which(f"python{version}") or ""]
+    found += [str(path) for path in Path.home().glob(f".pyenv/versions/{version}.*/bin/python3")]
+    for path in filter(None, found):
+        if subprocess.run([path, "--version"], capture_output=True).returncode == 0:
+            return path
+    return ""
+
+
+def _python(version: str) -> str:
+    return "" if find_python(version) else f"no Python {version} is installed"
+
+
 def _other_architecture() -> str:
     """Files of x86-64 on arm64 and the other way round, by the kernel's emulation."""
     other = "x86_64" if platform.machine() == "aarch64" else "aarch64"
@@ -79,6 +93,9 @@ PROBES: dict[str, Callable[[], str]] = {
     "image": _image,
     "other-architecture": _other_architecture,
     "postgres": _postgres,
+    "python3.11": lambda: _python("3.11"),
+    "python3.12": lambda: _python("3.12"),
+    "python3.13": lambda: _python("3.13"),
     "redis": _redis,
     "root": _root,
 }

@@ -16,6 +16,7 @@ import pytest
 
 from fixtures.agent_file import build_agent
 from fixtures.stack import REMORA
+from plugin.parts import find_python
 from worker.rig import Rig
 from worker_bootstrap.agent import VERSION
 
@@ -77,6 +78,18 @@ def test_each_file_carries_what_every_python_of_its_architecture_needs(tmp_path:
         assert not [
             name for name in names if name.endswith(".pyc") or "typer" in name or name.startswith("controlplane")
         ]
+
+
+@pytest.mark.parametrize(
+    "version", [pytest.param(one, marks=pytest.mark.needs(f"python{one}")) for one in ("3.11", "3.12", "3.13")]
+)
+def test_the_file_starts_with_each_python(agent_file: Path, tmp_path: Path, version: str) -> None:
+    """`status` loads the agent's libraries too."""
+    environment = {**os.environ, "PEX_ROOT": str(tmp_path / "pex")}
+    command = [find_python(version), agent_file, "status", "--home", tmp_path / "none"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"remora-agent: There is no {tmp_path}/none: `remora-agent join` makes it.\n"
 
 
 def test_nothing_but_the_locked_dependencies_is_in_it(agent_file: Path) -> None:
