@@ -72,12 +72,13 @@ class Hub:
                 viewer.notify()
 
     async def close(self) -> None:
-        """End the tasks and threads."""
+        """End the tasks and threads, and what they used."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self.sources.close()
 
     @property
     def viewers(self) -> int:

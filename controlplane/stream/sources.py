@@ -76,6 +76,10 @@ class Sources:
         self._logs = logs
         self._queue_url = queue_url
 
+    def close(self) -> None:
+        """Close the database's connections."""
+        self._db.engine.dispose()
+
     def find(self, ticket: Ticket) -> ExecutionNow | None:
         """The execution of a ticket, seen as a member of its organisation; None when there is none."""
         with self._db.read(Scope(frozenset({ticket.organization}))) as session:

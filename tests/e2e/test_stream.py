@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
+from uuid import UUID
 
 import httpx
 import pytest
@@ -114,18 +116,28 @@ def test_sigkill_in_the_middle_loses_and_doubles_nothing(own: Bench, name: str) 
     check(own.stack, follower, execution, 100)
 
 
-def test_a_new_attempt_shows(own: Bench) -> None:
-    """The worker forgets what it ran: the execution runs again, and its viewer stays."""
+def test_a_worker_that_comes_back_goes_on_in_the_same_log(own: Bench) -> None:
     execution = own.start(counting(40, 0.2))
     follower = follow(own.stack, execution)
     follower.until_message("line 3")
     own.stack.pause("agent")
-    follower.until(lambda: "queued" in follower.states()[1:], "the loss of the attempt", 60)
+    follower.until(lambda: follower.states()[-2:] == ["started", "queued"], "the loss of the worker", 60)
     own.stack.kill("agent")
+    check(own.stack, follower, execution, 40)
+
+
+def test_a_new_attempt_shows(own: Bench) -> None:
+    """The container is taken away: the execution runs again, and its viewer stays."""
+    execution = own.start(counting(40))
+    follower = follow(own.stack, execution)
+    follower.until_message("line 3")
+    found = own.stack.query("SELECT container_id FROM attempt WHERE execution_id = ?", UUID(execution).hex)
+    subprocess.run(["docker", "rm", "--force", found[0][0]], check=True, capture_output=True)
     follower.until_end(90)
     follower.check_whole()
     assert {line[0] for line in follower.lines} == {1, 2}
     assert [message for message in follower.messages(2) if message.startswith("line ")] == numbered(40)
+    assert follower.states()[-1] == "complete"
 
 
 def test_many_viewers_and_the_api_answers(own: Bench) -> None:

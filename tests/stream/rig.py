@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import socket
@@ -60,17 +61,22 @@ class Served:
         return f"http://127.0.0.1:{self.settings.stream_port}"
 
     def start(self) -> None:
-        hub, app = build(self.settings, lambda: self.failed.append("failed"))
+        self._hub, app = build(self.settings, lambda: self.failed.append("failed"))
         config = uvicorn.Config(
             app,
             host="127.0.0.1",
             port=self.settings.stream_port,
             loop="asyncio",
             log_config=None,
-            timeout_graceful_shutdown=0,
+            timeout_graceful_shutdown=2,
         )
         server = self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=server.run, daemon=True)
+
+        async def serve() -> None:
+            self._loop = asyncio.get_running_loop()
+            await server.serve()
+
+        self._thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
         self._thread.start()
         until = time.monotonic() + 10
         while not server.started:
@@ -80,7 +86,8 @@ class Served:
     def stop(self) -> None:
         """End it, viewers too."""
         assert self._server is not None and self._thread is not None
-        self._server.should_exit = self._server.force_exit = True
+        self._loop.call_soon_threadsafe(self._hub.end)
+        self._server.should_exit = True
         self._thread.join(10)
         assert not self._thread.is_alive()
         assert not self.failed
