@@ -17,7 +17,7 @@ import pytest
 from controlplane.dispatch.queue import Queue, QueueAddress, QueueError, QueueRefusedError
 from controlplane.embedded.redis import master_acl
 from fixtures.bench import YAML, archive
-from fixtures.stack import REMORA, Stack, wait_until
+from fixtures.stack import REMORA, Stack, running_stack, wait_until
 from fixtures.tls import Authority, Certificate, TlsRedis
 from worker.rig import QUICK, AgentProcess
 from worker_bootstrap.agent.config import AgentConfig
@@ -32,6 +32,13 @@ USERS = {
     names.JOIN_USER: names.join_acl(password_hash(JOIN)),
 }
 pytestmark = pytest.mark.needs("redis")
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """One of its own: it gets a second installation, whose queue ends with these tests."""
+    with running_stack() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
