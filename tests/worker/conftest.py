@@ -34,3 +34,17 @@ def make_rig(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
     yield make
     for rig in made:
         rig.close()
+
+
+@pytest.fixture(scope="module")
+def make_module_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Rig]]:
+    """Agents with other settings that tests of a file share, not started yet."""
+    made: list[Rig] = []
+
+    def make(**settings: Any) -> Rig:
+        made.append(Rig(tmp_path_factory.mktemp("rig"), **settings))
+        return made[-1]
+
+    yield make
+    for rig in made:
+        rig.close()

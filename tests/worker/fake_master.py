@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -77,6 +78,7 @@ class FakeMaster:
         self.errors: dict[str, str] = {}
         self.addresses: dict[str, str] = {}
         self.commits = True
+        self.part_bytes = 0
         self.join_answers = True
         self.join_error = ""
         self.relay_answer: Callable[[Relay], tuple[int, str]] = lambda _: (200, "{}")
@@ -130,6 +132,14 @@ class FakeMaster:
     def seal(self, worker: str, attempt: str, secrets: dict[str, Any]) -> str:
         public = crypto.unb64(self.workers[worker].seal_key)
         return crypto.b64(crypto.seal(public, json.dumps(secrets).encode(), attempt.encode()))
+
+    def wait_line(self, record: Record, text: str) -> None:
+        """Until the live tail has a line with this text."""
+        self.wait(lambda: any(text in line[3] for line in self.tail(record)), f"the line {text!r}")
+
+    def wait_phase(self, record: Record, phase: str) -> None:
+        """Until the attempt has told that it is there."""
+        self.wait(lambda: phase in record.phases, f"the phase {phase}")
 
     def tail(self, record: Record) -> list[list[Any]]:
         """Lines of the live tail whose signature is the worker's."""
@@ -256,9 +266,25 @@ class FakeMaster:
         if item.purpose == "code":
             return UrlItem(item.id, item.purpose, item.name, method="GET", url=self.store.address(f"code/{item.name}"))
         key = f"{item.purpose}/{attempt}/{item.name}"
+        if item.purpose == "complete":
+            return self._join_parts(attempt, item)
+        if item.purpose == "part":
+            address = self.store.address(f"{quote(item.upload)}/{item.part:05d}")
+            return UrlItem(item.id, item.purpose, item.name, item.size, "PUT", address)
+        if item.purpose == "output" and 0 < self.part_bytes < item.size:
+            upload = f"parts/{uuid.uuid4()}"
+            return UrlItem(item.id, item.purpose, item.name, item.size, upload=upload, part_bytes=self.part_bytes)
         headers = {"If-None-Match": "*"}
         url = self.store.address(quote(key))
         return UrlItem(item.id, item.purpose, item.name, item.size, "PUT", url, headers, key)
+
+    def _join_parts(self, attempt: str, item: UrlItem) -> UrlItem:
+        names = sorted(name for name in self.store.objects if name.startswith(f"{item.upload}/"))
+        parts = [self.store.objects.pop(name) for name in names]
+        assert item.marks == [hashlib.md5(part).hexdigest() for part in parts]
+        key = f"output/{attempt}/{item.name}"
+        self.store.objects[key] = b"".join(parts)
+        return UrlItem(item.id, item.purpose, item.name, item.size, key=key)
 
     @staticmethod
     def _envelope(worker: str, kind: str, body: Any, attempt: str = "") -> Envelope:

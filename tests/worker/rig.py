@@ -38,6 +38,7 @@ QUICK = {
     "download_patience": 2.0,
     "scan_interval": 0.2,
     "engine_patience": 3.0,
+    "engine_timeout": 10.0,
     "keeper_wait": 5.0,
     "join_wait": 2.0,
     "rejoin_after": 3.0,

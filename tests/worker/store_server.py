@@ -1,13 +1,17 @@
-"""A small object store over HTTP: PUT once, GET with ranges and ETag; it can be told to misbehave."""
+"""A small object store over HTTP: PUT once or in parts, GET with ranges and ETag; it can be told to misbehave."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import threading
+import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
 
 
 class StoreServer:
@@ -20,6 +24,8 @@ class StoreServer:
         self.requests: Counter[tuple[str, str]] = Counter()
         self.ranges: dict[str, list[str]] = {}
         self.no_ranges: set[str] = set()
+        self.busy = self.most_busy = 0
+        self.linger = 0.0
         self.gate = threading.Event()
         self.gate.set()
         self._lock = threading.Lock()
@@ -37,6 +43,19 @@ class StoreServer:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """How many requests are served at the same time; each takes `linger` seconds."""
+        with self._lock:
+            self.busy += 1
+            self.most_busy = max(self.most_busy, self.busy)
+        try:
+            time.sleep(self.linger)
+            yield
+        finally:
+            with self._lock:
+                self.busy -= 1
 
     def planned(self, path: str) -> int:
         """A status to answer instead of serving; 0 for none."""
@@ -60,6 +79,10 @@ def _handler(store: StoreServer) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             store.gate.wait(30)
+            with store.counted():
+                self._get()
+
+        def _get(self) -> None:
             key = self._key()
             store.requests["GET", key] += 1
             if status := store.planned(key):
@@ -85,6 +108,10 @@ def _handler(store: StoreServer) -> type[BaseHTTPRequestHandler]:
 
         def do_PUT(self) -> None:
             store.gate.wait(30)
+            with store.counted():
+                self._put()
+
+        def _put(self) -> None:
             key = self._key()
             data = self.rfile.read(int(self.headers["Content-Length"]))
             store.requests["PUT", key] += 1
@@ -95,10 +122,10 @@ def _handler(store: StoreServer) -> type[BaseHTTPRequestHandler]:
                 self._answer(412, b"")
                 return
             store.objects[key] = data
-            self._answer(200, b"")
+            self._answer(200, b"", {"ETag": hashlib.md5(data).hexdigest()})
 
         def _key(self) -> str:
-            return self.path.partition("?")[0].lstrip("/")
+            return unquote(self.path.partition("?")[0]).lstrip("/")
 
         def _answer(self, status: int, data: bytes, headers: dict[str, str] | None = None) -> None:
             cut = store.planned_cut(self._key())

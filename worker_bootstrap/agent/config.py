@@ -29,6 +29,7 @@ DURATIONS = (
     "download_patience",
     "scan_interval",
     "engine_patience",
+    "engine_timeout",
     "keeper_wait",
     "join_wait",
     "rejoin_after",
@@ -91,6 +92,7 @@ class AgentConfig:
     download_patience: float = 300.0
     scan_interval: float = 1.0
     engine_patience: float = 60.0
+    engine_timeout: float = 60.0
     keeper_wait: float = 20.0
     join_wait: float = 30.0
     rejoin_after: float = 120.0

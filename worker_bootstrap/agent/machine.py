@@ -30,7 +30,7 @@ def make_runtime(config: AgentConfig, installation: str, machine: str) -> Runtim
     firewall = Firewall() if os.geteuid() == 0 else None
     if firewall is not None and config.allow_without_firewall and firewall.check() is not None:
         firewall = None
-    return DockerRuntime(config.engine, labels, firewall)
+    return DockerRuntime(config.engine, labels, firewall, timeout=max(1.0, config.engine_timeout))
 
 
 def judge(problems: list[Problem], *, allow_without_firewall: bool) -> list[Problem]:

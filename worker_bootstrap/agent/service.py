@@ -198,9 +198,8 @@ class Agent:
             raise ProtocolError(f"attempt number {job.number} is not newer than one that is known here")
         if self._draining:
             return Accepted(reasons.DRAINING, "this machine is leaving")
-        with self._lock:
-            if len(self._runners) >= 2 * self._config.slots:
-                return Accepted(reasons.NO_SLOT, "all slots are taken")
+        if len(self._running()) >= 2 * self._config.slots:
+            return Accepted(reasons.NO_SLOT, "all slots are taken")
         if self._open_secrets(job) is None:
             return Accepted(reasons.BAD_JOB, "its secrets are not sealed to this machine")
         return None
@@ -240,21 +239,23 @@ class Agent:
             self._forget(self._home / "work" / job.attempt)
             return
         runner = AttemptRunner(self._tools, job, secrets)
+        ticket = self._slots.enter()
         with self._lock:
             self._runners[job.attempt] = runner
-        self._threads.append(self._spawn(f"attempt-{job.number}", lambda: self._run_attempt(runner)))
+        self._threads.append(self._spawn(f"attempt-{job.number}", lambda: self._run_attempt(runner, ticket)))
 
-    def _run_attempt(self, runner: AttemptRunner) -> None:
+    def _run_attempt(self, runner: AttemptRunner, ticket: object) -> None:
         slot = NONE
 
         def take() -> int:
             nonlocal slot
-            slot = self._slots.take(runner.slot, self._halted.is_set, lambda: runner.stopping)
+            slot = self._slots.take(ticket, runner.slot, self._halted.is_set, lambda: runner.stopping)
             return slot
 
         try:
             runner.run(take)
         finally:
+            self._slots.leave(ticket)
             if slot != NONE:
                 self._slots.give(slot)
             with self._lock:

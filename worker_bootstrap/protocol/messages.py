@@ -107,8 +107,12 @@ class Ack:
 class UrlItem:
     """One wish for a signed URL, or (in the reply) its answer.
 
-    purpose: `code`, `input`, `output`, `log`. name: for `input` the input file's `id` of the job; for
-    `output` the relative name; for `log` the segment's object name (`00000000000000000001.gz`, `….idx`).
+    purpose: `code`, `input`, `output`, `log`, `part`, `complete`. name: for `input` the input file's `id` of the job;
+    for `output` the relative name; for `log` the segment's object name (`00000000000000000001.gz`, `….idx`).
+
+    A large output goes in parts where the store wants it: then the answer has no `url`, but `upload` (its name for the
+    parts) and `part_bytes`. Each part (`part`, from 1) is asked for with that `upload`, and at the end `complete` gives
+    the `marks` (ETags) that the store answered, in order; its answer has the `key`.
     """
 
     id: str
@@ -120,6 +124,10 @@ class UrlItem:
     headers: dict[str, str] = field(default_factory=dict)
     key: str = ""
     error: str = ""
+    upload: str = ""
+    part_bytes: int = 0
+    part: int = 0
+    marks: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

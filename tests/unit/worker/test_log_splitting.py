@@ -87,6 +87,15 @@ def test_a_line_without_end_is_shown_after_a_while() -> None:
     assert output.idle(now=20.0) == []
 
 
+def test_a_line_that_we_ourselves_hold_up_is_not_cut() -> None:
+    output = Output(Masker(), idle=1.0)
+    output.feed(frame(1, b"one li"), now=10.0)
+    output.hold(now=15.0)
+
+    assert output.idle(now=15.5) == []
+    assert output.feed(frame(1, b"ne\n"), now=15.6) == [("stdout", ["one line"])]
+
+
 def test_a_progress_bar_shows_about_every_second() -> None:
     output = Output(Masker(), idle=1.0)
     shown: list[str] = []

@@ -207,7 +207,7 @@ class Download:
             return self._request({})  # an empty object has no ranges
         if response.status in GONE:
             raise NotFoundError(f"{shown_url(now.url)} answered {response.status}")
-        raise _RetryError(f"{shown_url(now.url)} answered {response.status}")
+        raise _RetryError(f"the server answered {response.status}")
 
     def _tried(self, work: Callable[[], Any]) -> Any:
         """Again until the patience ends, which begins with the first failure; a refused address is renewed once."""

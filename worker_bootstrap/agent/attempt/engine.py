@@ -30,12 +30,13 @@ class PatientEngine:
 
     def call(self, function: Callable[[], T]) -> T:
         """The result of `function`. Raises AttemptError, LookupError."""
-        deadline = time.monotonic() + self._patience
+        deadline = 0.0
         backoff = Backoff(self._first, 5.0)
         while True:
             try:
                 return function()
             except EngineGoneError as error:
+                deadline = deadline or time.monotonic() + self._patience
                 if time.monotonic() > deadline:
                     raise infrastructure_error(reasons.ENGINE_GONE, str(error)) from error
             except ImageNotFoundError as error:

@@ -103,7 +103,7 @@ class _Fetcher:
         with self._cache.only_one(key):
             found = self._cache.take(key, self._target)
             if found is not None:
-                self._context.status(f"Input {self._label}: {found.size} bytes from this machine's cache")
+                self._say_cached(found)
                 return found
             self._context.status(f"Fetching input {self._label}")
             return self._checked()
@@ -123,6 +123,7 @@ class _Fetcher:
                 why = str(error)
                 continue
             if self._found is not None:
+                self._say_cached(self._found)
                 return self._found
             digests = file_digests(self._target)
             why = _wrong(self._file, digests)
@@ -131,6 +132,9 @@ class _Fetcher:
                 return digests
             self._target.unlink()
         raise user_error(reasons.INPUT_CHECKSUM, f"{self._label}: {why}")
+
+    def _say_cached(self, found: Digests) -> None:
+        self._context.status(f"Input {self._label}: {found.size} bytes from this machine's cache")
 
     def _download(self) -> Version:
         tools = self._context.tools

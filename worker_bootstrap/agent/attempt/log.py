@@ -33,6 +33,7 @@ class AttemptLog:
         self._secrets = secrets
         self._engine = engine
         self._container = ""
+        self._attached = False
         self._shipper: Shipper | None = None
 
     def open(self, tail: Tail, upload: Upload, emit: Emit, policy: LogPolicy) -> None:
@@ -54,25 +55,42 @@ class AttemptLog:
         """Take this container's output. Raises KeeperError."""
         self._container = container
         self._keeper.attach(container, self._engine)
+        self._attached = True
 
     def ensure(self, container: str) -> None:
         """Bring a lost keeper back; the gap is marked in the log."""
         self._container = container
-        if self._keeper.done() is not None or self._keeper.alive():
+        alive = self._keeper.alive()
+        if self._keeper.done() is not None or (alive and self._attached):
             return
         try:
-            self._keeper.spawn()
-            self._keeper.mask(self._secrets)
-            self._keeper.attach(container, self._engine)
+            if not alive:
+                self._attached = False
+                self._keeper.spawn()
+                self._keeper.mask(self._secrets)
+            state = self._keeper.state()
+            if not state.attached and not state.eof:
+                self._keeper.attach(container, self._engine)
+            self._attached = True
         except KeeperError as error:
             logger.warning("the line keeper is away: %s", error)
 
-    def release(self) -> None:
-        """The container is about to be ended and must not hang in a write."""
+    def release(self, more: int | None = None) -> None:
+        """Take output beyond the spool's limit, `more` bytes or all of it.
+
+        The engine answers nothing about an ended container whose output nobody takes.
+        """
         try:
-            self._keeper.release()
+            self._keeper.release(more)
         except KeeperError as error:
             logger.warning("the line keeper is away: %s", error)
+
+    def blocked(self) -> bool:
+        """Whether the spool is full, so that nobody takes the container's output."""
+        try:
+            return self._keeper.state().blocked
+        except KeeperError:
+            return False
 
     def last_output(self) -> float:
         """When the container last wrote a line (seconds since the epoch); 0 before the first."""

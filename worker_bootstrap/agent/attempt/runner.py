@@ -30,13 +30,14 @@ from worker_bootstrap.agent.attempt.usage import UsageSampler
 from worker_bootstrap.agent.log import logger
 from worker_bootstrap.agent.logs.types import KeeperError, LogPolicy, Shipped
 from worker_bootstrap.agent.relay import RelayServer
-from worker_bootstrap.agent.runtime.base import ContainerRuntimeError, ExitInfo, Handle
+from worker_bootstrap.agent.runtime.base import ContainerRuntimeError, EngineGoneError, ExitInfo, Handle
 from worker_bootstrap.protocol import typed
 from worker_bootstrap.protocol.job import Job
 from worker_bootstrap.protocol.messages import End, Stop
 
 TICK = 0.2
 END_KEY = "end"
+LAST_OUTPUT = 64 << 20
 OLD = "superseded"
 
 
@@ -83,7 +84,7 @@ class AttemptRunner:
     def run(self, take_slot: Callable[[], int]) -> None:
         """Through all states. Never raises: every failure becomes the attempt's end."""
         try:
-            self._open_log()
+            self._guarded(self._open_log)
             self._save(slot=take_slot())
             while self._state.phase != ENDING:
                 self._guarded(self._step)
@@ -159,7 +160,7 @@ class AttemptRunner:
         try:
             while True:
                 self._context.halt()
-                info = self._engine.call(lambda: runtime.wait(handle, TICK))
+                info = self._engine.call(lambda: self._wait(handle))
                 if info is not None:
                     return info
                 usage.tick()
@@ -172,6 +173,15 @@ class AttemptRunner:
             raise infrastructure_error(reasons.ENGINE_GONE, "the engine lost the container") from error
         finally:
             usage.flush()
+
+    def _wait(self, handle: Handle) -> ExitInfo | None:
+        """A full spool may be why the engine does not answer: the container has ended, its last output is not taken."""
+        try:
+            return self._tools.runtime.wait(handle, TICK)
+        except EngineGoneError:
+            if self._log.blocked():
+                self._log.release(LAST_OUTPUT)
+            raise
 
     def _wants_stop(self, opened: float) -> bool:
         """Whether a limit or a person says so; the reason is kept."""
@@ -190,8 +200,7 @@ class AttemptRunner:
         if due == sent:
             return sent
         self._log.status(f"Ending the command: {due}.")
-        if due == "SIGKILL":
-            self._log.release()
+        self._log.release(None if due == "SIGKILL" else LAST_OUTPUT)
         self._engine.call(lambda: self._tools.runtime.signal(handle, due))
         return due
 
@@ -283,13 +292,15 @@ class AttemptRunner:
 
     # ---- small parts -------------------------------------------------------------------------------
     def _open_log(self) -> None:
-        rate = self.job.limits.metadata_per_second
+        config = self._context.config
+        policy = LogPolicy(
+            metadata_per_second=self.job.limits.metadata_per_second,
+            retry_first=config.backoff_first,
+            retry_most=config.backoff_most,
+        )
         uploader = Uploader(self._context, "log", 0.0)
         tail = live_tail(self._tools.link, self.job.attempt)
-        try:
-            self._log.open(tail, SegmentUpload(uploader), self._context.event, LogPolicy(metadata_per_second=rate))
-        except KeeperError as error:
-            self._fail(infrastructure_error(reasons.AGENT_ERROR, str(error)))
+        self._log.open(tail, SegmentUpload(uploader), self._context.event, policy)
 
     def _open_relay(self, address: str) -> RelayServer:
         """On the port that api.json names already, if there is one."""

@@ -2,7 +2,7 @@
 
 It outlives the agent. Commands are JSON lines on the Unix socket `keeper.sock` in its folder, each is answered:
 {"status": text}, {"mask": [secret, …]}, {"attach": container, "engine": url}, {"drain": seconds}, {"release": true},
-{"state": true}, {"finish": seconds}. Secrets come by the socket only.
+{"state": true}, {"finish": seconds}. `release` may be a number of bytes instead. Secrets come by the socket only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from worker_bootstrap.agent.logs.masking import Masker
 from worker_bootstrap.agent.logs.output import Output
 from worker_bootstrap.agent.logs.splitting import MAX_LINE, FrameError
 from worker_bootstrap.agent.logs.spool_files import GAP
-from worker_bootstrap.agent.logs.spool_writer import Entry, SpoolFullError, SpoolWriter
+from worker_bootstrap.agent.logs.spool_writer import FILE_BYTES, Entry, SpoolFullError, SpoolWriter
 
 SOCKET, LOCK, ATTACHED, DONE = "keeper.sock", "keeper.lock", "attached", "done.json"
 READ_BYTES = 1 << 18
@@ -70,6 +70,8 @@ class Keeper:
     # ---- output ----------------------------------------------------------------------------------
     def _settle(self, now: float) -> None:
         """Write what is due, stop or go on reading, answer those who wait."""
+        if self._stream is not None and not self._reading:
+            self._output.hold(now)
         self._queue.extend(self._output.idle(now))
         self._write_out()
         if self._ended_seen and now - self._ended_seen >= QUIET_AFTER_END and self._reading:
@@ -169,7 +171,7 @@ class Keeper:
         elif "attach" in command:
             self._attach(str(command["attach"]), str(command["engine"]))
         elif "release" in command:
-            self._released = True
+            self._release(command["release"])
         elif "drain" in command or "finish" in command:
             ending = "finish" in command
             seconds = float(command["finish"] if ending else command["drain"])
@@ -180,6 +182,12 @@ class Keeper:
         elif "state" not in command:
             return {"error": "not a command"}
         return self._state()
+
+    def _release(self, more: Any) -> None:
+        if more is True:
+            self._released = True
+        else:
+            self._writer.allow(int(more))
 
     def _attach(self, container: str, engine: str) -> None:
         """Another container than before: the former one was never started, and is gone."""
@@ -292,7 +300,9 @@ def main() -> None:
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     listener.bind(SOCKET)
     listener.listen(16)
-    writer = SpoolWriter(Path(), options.limit, options.first_seq)
+    # Files go when they are shipped as a whole: several must fit below the limit.
+    file_bytes = min(FILE_BYTES, max(65_536, options.limit // 4))
+    writer = SpoolWriter(Path(), options.limit, options.first_seq, file_bytes)
     Keeper(writer, listener, options.idle, options.max_line, options.linger).run()
 
 

@@ -112,9 +112,9 @@ class KeeperClient:
         """Take the container's output: before it starts, or (a gap is marked) after a keeper was lost."""
         return _state(self._ask({"attach": container, "engine": engine}))
 
-    def release(self) -> None:
-        """Take output beyond the spool's limit: the container is about to be ended and must not hang in a write."""
-        self._ask({"release": True})
+    def release(self, more: int | None = None) -> None:
+        """Take output beyond the spool's limit, `more` bytes of it or all: an ending container must not hang."""
+        self._ask({"release": True if more is None else more})
 
     def drain(self, timeout: float) -> bool:
         """Wait until the ended container's output is in the spool; False if it has not ended within `timeout`."""

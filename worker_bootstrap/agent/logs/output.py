@@ -55,6 +55,11 @@ class Output:
                 entries.append((stream, messages))
         return entries
 
+    def hold(self, now: float) -> None:
+        """Nobody reads now: quiet that we make ourselves is none."""
+        for pipe in self._pipes.values():
+            pipe.touched = pipe.began = now
+
     def finish(self) -> list[Entry]:
         """Everything that is left: the stream has ended."""
         entries: list[Entry] = []

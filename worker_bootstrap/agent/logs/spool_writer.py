@@ -70,6 +70,10 @@ class SpoolWriter:
         self._older = sum(file_size(self._folder, first) for first in spool_files(self._folder) if first != self._first)
         return self._older + self._size >= self._limit
 
+    def allow(self, more: int) -> None:
+        """Raise the limit so that this many bytes fit beside what is there."""
+        self._limit = max(self._limit, self._older + self._size + more)
+
     def sync(self) -> None:
         """Make what was written survive a power cut."""
         os.fdatasync(self._descriptor)
