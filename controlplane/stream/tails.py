@@ -108,6 +108,6 @@ def _lines(keys: dict[str, bytes], fields: dict[bytes, bytes]) -> list[Line]:
     """The lines of an entry that its worker signed; none of another's."""
     try:
         found = codec.decode_lines(codec.open_entry(keys, fields))
-    except (ProtocolError, RecursionError):
+    except ProtocolError:
         return []
     return in_order(line for entry in found if (line := valid(entry)) is not None)

@@ -107,7 +107,7 @@ def test_tickets_open_one_log_for_a_while(bench: Bench) -> None:
     assert missing.status_code == 404
 
 
-@pytest.mark.parametrize("name", ["stream", "web", "redis", "loops", "agent"])
+@pytest.mark.parametrize("name", ["stream", "web", "redis"])
 def test_sigkill_in_the_middle_loses_and_doubles_nothing(own: Bench, name: str) -> None:
     execution = own.start(counting(100))
     follower = follow(own.stack, execution)
@@ -116,6 +116,7 @@ def test_sigkill_in_the_middle_loses_and_doubles_nothing(own: Bench, name: str) 
     check(own.stack, follower, execution, 100)
 
 
+@pytest.mark.slow
 def test_a_worker_that_comes_back_goes_on_in_the_same_log(own: Bench) -> None:
     execution = own.start(counting(40, 0.2))
     follower = follow(own.stack, execution)

@@ -77,7 +77,7 @@ def decode_lines(raw: bytes) -> list[list[Any]]:
     """Lines of `encode_lines`. Raises ProtocolError."""
     try:
         return [json.loads(line) for line in raw.splitlines() if line]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"log lines: {error}") from error
 
 
