@@ -32,13 +32,13 @@ def trust(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-def web_answers(settings: Settings, timeout: float = 5.0) -> bool:
-    """Whether dashboard and API answer, database included."""
+def web_answers(settings: Settings, url: str = "", timeout: float = 5.0) -> bool:
+    """Whether dashboard and API answer, database included; at `url`, or where the settings say."""
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust(settings))
     )
     try:
-        with opener.open(f"{settings.public_url}/readyz", timeout=timeout) as answer:
+        with opener.open(f"{url or settings.public_url}/readyz", timeout=timeout) as answer:
             return answer.status == 200
     except OSError:
         return False

@@ -60,10 +60,12 @@ def look(settings: Settings) -> Status:
     memory = {one.name: pids.memory_of(one.pid) for one in processes if one.pid}
     if supervisor:
         memory["supervisor"] = pids.memory_of(supervisor) - sum(memory.values())
+    # What runs may have been started with another port than this command was.
+    url = access.url if access else settings.public_url
     return Status(
         running=supervisor is not None,
-        ready=bool(supervisor) and web_answers(settings),
-        url=access.url if access else settings.public_url,
+        ready=bool(supervisor) and web_answers(settings, url),
+        url=url,
         home=str(settings.home),
         processes=processes,
         memory=memory,
