@@ -6,6 +6,7 @@ The text comes from anybody, so its tree is measured from the parser's events be
 from __future__ import annotations
 
 import json
+from datetime import date
 from typing import Any
 
 import yaml
@@ -179,12 +180,19 @@ def _line(root: Node | None, path: list[Any]) -> int:
 def _plain_json(data: Any, name: str) -> str:
     """JSON of `data`. Raises ValidationError for what JSON, or a container, has no form of."""
     try:
-        text = json.dumps(data, allow_nan=False)
+        text = json.dumps(data, allow_nan=False, default=_moment)
     except (TypeError, ValueError) as error:
         raise _bad(name, f"a value has no form in JSON: {error}; write it in quotes") from error
     if "\\u0000" in text or "\\ud8" in text.lower():
         _check_texts(data, name)
     return text
+
+
+def _moment(value: Any) -> str:
+    """A day or moment without quotes is what a command would get of it: its text."""
+    if isinstance(value, date):
+        return str(value)
+    raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
 def _check_texts(value: Any, name: str) -> None:

@@ -44,7 +44,6 @@ BAD = {
     "merge bomb": (doubled(b"a: &a {x: 1}", b"NEW: &NEW {<<: [*OLD, *OLD]}"), "expand to more"),
     "many aliases": (b"- &a x\n" + b"- *a\n" * 200, "more than 100 aliases"),
     "itself": (b"- &a [*a]\n", "points into itself"),
-    "date": (STEP + b"2020-01-01", "write it in quotes"),
     "not a number": (STEP + b".nan", "write it in quotes"),
     "NUL": (STEP + b'"x\\0"', "NUL"),
     "many": (b"- a\n" * 250_000, "more than 50000 values"),
@@ -74,6 +73,12 @@ def test_bad_files_name_file_line_and_problem(case: str) -> None:
     assert message.startswith("valohai.yaml: ") and sentence in message
     assert code == "bad_yaml"
     assert time.monotonic() - started < 2
+
+
+def test_a_day_without_quotes_is_its_text_and_a_warning() -> None:
+    config = judge(STEP + b"2020-01-01", "valohai.yaml")
+    assert config["steps"]["a"]["parameters"][0]["default"] == "2020-01-01"
+    assert len(config["warnings"]) == 1 and "p" in config["warnings"][0]
 
 
 def test_duplicate_step_is_a_warning() -> None:
