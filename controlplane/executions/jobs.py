@@ -130,12 +130,11 @@ def _path(base: str, filename: str, keep: str) -> str:
 
 
 def _unused(path: str, taken: set[str]) -> str:
-    """The path, or one beside it with a number before the file's name. A file's name can't be a folder's."""
-    folder, slash, name = path.rpartition("/")
+    """The path, or one with a number before it. A file can't have a folder's name."""
     found, number = path, 0
     while found in taken or any(other.startswith(f"{found}/") or found.startswith(f"{other}/") for other in taken):
         number += 1
-        found = f"{folder}{slash}{number}-{name}"
+        found = f"{number}-{path}"
     return found
 
 
