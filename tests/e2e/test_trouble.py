@@ -142,6 +142,13 @@ def test_disk_full_on_the_worker(troubled: Bench) -> None:
     assert troubled.run("echo again").shown["status"] == "complete"
 
 
+def test_command_that_fills_the_disk(troubled: Bench) -> None:
+    """It ends, whoever notices first: the command by its failing write, or the agent before nothing is left."""
+    ran = troubled.run("head -c 1000000000 /dev/zero > /valohai/repository/large\nsleep 60", timeout=90)
+    assert ran.shown["status"] in ("error", "crashed"), ran.text
+    assert troubled.run("echo again").shown["status"] == "complete"
+
+
 def test_store_refusing(troubled: Bench) -> None:
     execution = troubled.start("head -c 5000000 /dev/zero > /valohai/outputs/large.bin")
     check_crash(troubled, "store refusing", execution)

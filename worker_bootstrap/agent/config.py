@@ -103,6 +103,8 @@ class AgentConfig:
     # Sizes and counts
     cache_bytes: int = 50_000_000_000
     min_disk_free: int = 200_000_000
+    disk_floor: int = 50_000_000
+    disk_reserve: int = 16_000_000
     memory_reserve: int = 268_435_456
     code_max_bytes: int = 5_000_000_000
     code_max_files: int = 200_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -43,10 +44,22 @@ class Inbox:
                 stop.wait(self._away.next())
                 continue
             for entry_id, fields in entries:
-                if stop.is_set():
+                if not self._take(entry_id, fields, stop):
                     return
+
+    def _take(self, entry_id: str, fields: Fields, stop: threading.Event) -> bool:
+        """Handle one entry, again while this machine can't (its disk is full); False when it is to end."""
+        while not stop.is_set():
+            try:
                 self.receive(fields)
                 self._outbox.set_position(entry_id)
+            except (OSError, sqlite3.Error) as error:
+                logger.error("a message waits: %s", error)
+                stop.wait(self._away.next())
+                continue
+            self._away.reset()
+            return True
+        return False
 
     def receive(self, fields: Fields) -> None:
         """Check one entry and hand its messages on; what is wrong is logged and dropped."""

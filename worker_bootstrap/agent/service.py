@@ -15,6 +15,7 @@ import redis
 from worker_bootstrap.agent import VERSION, deadman, reasons
 from worker_bootstrap.agent.attempt.context import Secrets, Tools
 from worker_bootstrap.agent.attempt.prepare import remove_tree
+from worker_bootstrap.agent.attempt.room import Reserve
 from worker_bootstrap.agent.attempt.runner import END_KEY, AttemptRunner
 from worker_bootstrap.agent.attempt.state import StateFile
 from worker_bootstrap.agent.cache import Cache
@@ -106,6 +107,7 @@ class Agent:
             signed_http=signed_client(config),
             input_http=input_client(config),
             halted=self._halted,
+            reserve=Reserve(self._home / "spool" / "reserve", config.disk_reserve),
         )
 
     def _rejoin(self, store: IdentityStore, keys: Keys) -> Membership | None:
@@ -275,6 +277,7 @@ class Agent:
         while not self._halted.is_set():
             greeted = greeted or self._hello()
             self._beat()
+            self._tools.reserve.keep()
             if time.monotonic() >= orphans_at:
                 orphans_at = time.monotonic() + self._config.orphan_interval
                 self._sweep()

@@ -15,6 +15,7 @@ from worker_bootstrap.agent import reasons
 from worker_bootstrap.agent.attempt.controls import read_controls
 from worker_bootstrap.agent.attempt.download import Address, Rules
 from worker_bootstrap.agent.attempt.errors import AttemptError, HaltedError, infrastructure_error
+from worker_bootstrap.agent.attempt.room import Reserve, check_room
 from worker_bootstrap.agent.cache import Cache
 from worker_bootstrap.agent.config import AgentConfig
 from worker_bootstrap.agent.link import Link
@@ -40,6 +41,7 @@ class Tools:
     signed_http: urllib3.PoolManager
     input_http: urllib3.PoolManager
     halted: threading.Event
+    reserve: Reserve
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ class Context:
             first_pause=config.backoff_first,
             most_pause=config.backoff_most,
             alive=self.alive,
+            room=lambda coming: check_room(self.folder, config.disk_floor, coming),
         )
 
 

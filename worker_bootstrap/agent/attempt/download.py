@@ -17,6 +17,7 @@ from typing import Any
 
 import urllib3
 
+from worker_bootstrap.agent.attempt.errors import FULL
 from worker_bootstrap.agent.backoff import Backoff
 from worker_bootstrap.agent.files import read_json, write_json
 from worker_bootstrap.agent.http import ForbiddenAddressError
@@ -61,7 +62,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Rules:
-    """How to download. `alive` raises when the attempt shall not go on."""
+    """How to download. `alive` raises when the attempt shall not go on, `room(bytes)` OSError when the disk is full."""
 
     patience: float
     part_bytes: int
@@ -69,6 +70,7 @@ class Rules:
     first_pause: float
     most_pause: float
     alive: Callable[[], None]
+    room: Callable[[int], None]
 
 
 class Download:
@@ -91,11 +93,16 @@ class Download:
 
         Raises NotFoundError, UnreachableError, ChangedError, OSError, and what `alive` raises.
         """
-        version = self._tried(lambda: self._first(known))
-        if self._version is None:
-            return version
-        if version.total is not None and self._missing(version.total):
-            self._rest(version.total)
+        try:
+            version = self._tried(lambda: self._first(known))
+            if self._version is None:
+                return version
+            if version.total is not None and self._missing(version.total):
+                self._rest(version.total)
+        except OSError as error:
+            if error.errno in FULL:
+                self._part.unlink(missing_ok=True)  # it would only keep the disk full
+            raise
         self._part.replace(self._target)
         self._notes.unlink(missing_ok=True)
         return version
@@ -131,6 +138,7 @@ class Download:
             if not same:
                 file.truncate(0)
             if version.total:
+                self._rules.room(version.total)
                 os.posix_fallocate(file.fileno(), 0, version.total)
 
     def _missing(self, total: int) -> list[int]:
@@ -187,9 +195,11 @@ class Download:
 
     def _whole(self, response: Any, total: int | None) -> None:
         written = 0
+        self._rules.room(total or 0)
         with self._part.open("wb") as file:
             for chunk in response.stream(CHUNK, decode_content=False):
                 self._rules.alive()
+                self._rules.room(len(chunk))
                 file.write(chunk)
                 written += len(chunk)
         if total is not None and written != total:

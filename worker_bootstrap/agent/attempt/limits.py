@@ -9,7 +9,7 @@ from worker_bootstrap.protocol.job import Limits
 from worker_bootstrap.protocol.messages import Stop
 
 
-def why_stop(request: Stop | None, limits: Limits, ran: float, silent: float) -> str:
+def why_stop(request: Stop | None, limits: Limits, ran: float, silent: float, *, disk_full: bool = False) -> str:
     """The reason to stop now, or empty. `ran` and `silent`: seconds since start and since the last output."""
     if request is not None:
         return request.reason or reasons.STOPPED
@@ -17,7 +17,7 @@ def why_stop(request: Stop | None, limits: Limits, ran: float, silent: float) ->
         return reasons.TIME_LIMIT
     if limits.no_output_timeout and silent >= limits.no_output_timeout:
         return reasons.NO_OUTPUT
-    return ""
+    return reasons.DISK_FULL if disk_full else ""
 
 
 def signal_due(stopping: float, grace: float, *, kill: bool) -> str:
@@ -35,6 +35,8 @@ def verdict(info: ExitInfo, why: str, memory: int) -> Verdict:
     code = info.exit_code
     if why in (reasons.TIME_LIMIT, reasons.NO_OUTPUT):
         return Verdict("error", why, code)
+    if why == reasons.DISK_FULL:
+        return Verdict("failed", why, code, "its command was ended before nothing was left")
     if why:
         return Verdict("stopped", why, code)
     if code == 0:

@@ -12,10 +12,11 @@ from worker_bootstrap.agent.attempt import limits
 from worker_bootstrap.agent.attempt.calls import ContainerCalls
 from worker_bootstrap.agent.attempt.context import Context, Control, Secrets, Tools, attempt_folder, now
 from worker_bootstrap.agent.attempt.engine import PatientEngine
-from worker_bootstrap.agent.attempt.errors import AttemptError, HaltedError, from_os_error, infrastructure_error
+from worker_bootstrap.agent.attempt.errors import FULL, AttemptError, HaltedError, from_os_error, infrastructure_error
 from worker_bootstrap.agent.attempt.log import AttemptLog, SegmentUpload, live_tail
 from worker_bootstrap.agent.attempt.outputs import Outputs
 from worker_bootstrap.agent.attempt.prepare import Preparation, remove_tree
+from worker_bootstrap.agent.attempt.room import has_room
 from worker_bootstrap.agent.attempt.state import (
     ENDING,
     PREPARE,
@@ -126,7 +127,9 @@ class AttemptRunner:
             info = self._watch(handle)
         finally:
             self._outputs.stop_live()
-        self._save(phase=UPLOADING, verdict=asdict(limits.verdict(info, self._state.why, self._memory_limit(handle))))
+        verdict = limits.verdict(info, self._state.why, self._memory_limit(handle))
+        # What a failed attempt wrote is not kept: another one begins.
+        self._save(phase=ENDING if verdict.outcome == "failed" else UPLOADING, verdict=asdict(verdict))
 
     def _memory_limit(self, handle: Handle) -> int:
         runtime = self._tools.runtime
@@ -188,14 +191,15 @@ class AttemptRunner:
         quiet_since = max(opened, self._log.last_output())
         ran = time.time() - self._state.started_at
         silent = time.time() - quiet_since
-        why = self._state.why or limits.why_stop(self._control.request, self.job.limits, ran, silent)
+        full = not has_room(self._folder, self._context.config.disk_floor)
+        why = self._state.why or limits.why_stop(self._control.request, self.job.limits, ran, silent, disk_full=full)
         if why and why != self._state.why:
             self._save(why=why)
         return bool(why)
 
     def _signal(self, handle: Handle, stopping: float, sent: str) -> str:
         request = self._control.request
-        kill = request is not None and request.kill
+        kill = (request is not None and request.kill) or self._state.why == reasons.DISK_FULL
         due = limits.signal_due(time.monotonic() - stopping, self.job.limits.stop_grace, kill=kill)
         if due == sent:
             return sent
@@ -333,7 +337,13 @@ class AttemptRunner:
     def _save(self, **changes: Any) -> None:
         for name, value in changes.items():
             setattr(self._state, name, value)
-        self._file.save(self._state)
+        try:
+            self._file.save(self._state)
+        except OSError as error:
+            if error.errno not in FULL:
+                raise
+            self._tools.reserve.give_up()
+            self._file.save(self._state)
 
     def _close(self) -> None:
         self._close_relay()
