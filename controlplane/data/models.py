@@ -12,7 +12,10 @@ from controlplane.db.base import Base, HasId, Id, Owned
 
 
 class Datum(HasId, Owned, Base):
-    """A file in a store at `key`; made by `output_execution_id`'s attempt, or uploaded."""
+    """A file in a store at `key`; made by `output_execution_id`'s attempt, or uploaded by `creator_id`.
+
+    Name, size, checksums and bytes never change. Purging removes the bytes and keeps the row, marked.
+    """
 
     __tablename__ = "datum"
     __table_args__ = (
@@ -34,9 +37,24 @@ class Datum(HasId, Owned, Base):
     sha256: Mapped[str] = mapped_column(String(64), default="")
     tags: Mapped[list[str]] = mapped_column(default=list)
     user_metadata: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    creator_id: Mapped[str | None] = mapped_column(Id)
     created_at: Mapped[datetime]
     purged_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
+
+
+class DatumUse(HasId, Owned, Base):
+    """An execution has this datum as input, since it was created: the other half of lineage."""
+
+    __tablename__ = "datum_use"
+    __table_args__ = (
+        UniqueConstraint("execution_id", "input", "datum_id"),
+        Index("ix_datum_use_datum", "datum_id", "id"),
+    )
+
+    execution_id: Mapped[str] = mapped_column(Id, ForeignKey("execution.id"))
+    datum_id: Mapped[str] = mapped_column(Id, ForeignKey("datum.id"))
+    input: Mapped[str] = mapped_column(String(255))
 
 
 class DatumAlias(HasId, Owned, Base):
@@ -49,3 +67,48 @@ class DatumAlias(HasId, Owned, Base):
     name: Mapped[str] = mapped_column(String(128))
     datum_id: Mapped[str] = mapped_column(Id, ForeignKey("datum.id"))
     changed_at: Mapped[datetime]
+
+
+class AliasChange(HasId, Owned, Base):
+    """Where an alias has pointed since `at`: append-only. `datum_id` None: it was removed.
+
+    `actor` is a user's id, or `execution:ID` of one whose output's metadata named the alias.
+    """
+
+    __tablename__ = "alias_change"
+    __table_args__ = (Index("ix_alias_change_order", "project_id", "name", "id"),)
+
+    project_id: Mapped[str] = mapped_column(Id, ForeignKey("project.id"))
+    name: Mapped[str] = mapped_column(String(128))
+    datum_id: Mapped[str | None] = mapped_column(Id, ForeignKey("datum.id"))
+    actor: Mapped[str] = mapped_column(String(64))
+    at: Mapped[datetime]
+
+
+class Upload(HasId, Owned, Base):
+    """A file on its way in from a person. state: open → complete | aborted.
+
+    Parts lie below `key` until they are put together there; `sha256` is what the sender says of the whole.
+    """
+
+    __tablename__ = "upload"
+    __table_args__ = (
+        Index("ix_upload_project_state", "project_id", "state"),
+        Index("ix_upload_state_expires", "state", "expires_at"),
+    )
+
+    project_id: Mapped[str] = mapped_column(Id, ForeignKey("project.id"))
+    store_id: Mapped[str] = mapped_column(Id, ForeignKey("store.id"))
+    creator_id: Mapped[str] = mapped_column(Id, ForeignKey("user.id"))
+    datum_id: Mapped[str | None] = mapped_column(Id, ForeignKey("datum.id"))
+    name: Mapped[str] = mapped_column(String(512))
+    key: Mapped[str] = mapped_column(String(1024))
+    size: Mapped[int] = mapped_column(BigInteger)
+    part_size: Mapped[int] = mapped_column(BigInteger)
+    sha256: Mapped[str] = mapped_column(String(64))
+    tags: Mapped[list[str]] = mapped_column(default=list)
+    user_metadata: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    state: Mapped[str] = mapped_column(String(16), default="open")
+    store_upload: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]

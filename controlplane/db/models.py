@@ -11,6 +11,7 @@ from controlplane.environments import models as environments
 from controlplane.executions import models as executions
 from controlplane.logs import models as logs
 from controlplane.projects import models as projects
+from controlplane.variables import models as variables
 
 __all__ = [
     "Base",
@@ -24,4 +25,5 @@ __all__ = [
     "executions",
     "logs",
     "projects",
+    "variables",
 ]

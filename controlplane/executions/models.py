@@ -20,6 +20,7 @@ class Execution(HasId, Owned, Base):
     `reason` is a code of the registry (why it waits, or why it ended) with `reason_args` for its sentence.
     `inputs`: {name: [uri, …]}; `environment_variables`: {NAME: {value, secret}} with secret values encrypted.
     `options`: further step keys (autorestart, runtime_config, keep_directories …). Times in seconds.
+    `metadata_points` counts its rows of that table.
     """
 
     __tablename__ = "execution"
@@ -62,6 +63,8 @@ class Execution(HasId, Owned, Base):
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
+    pinned_at: Mapped[datetime | None]
+    metadata_points: Mapped[int] = mapped_column(BigInteger, default=0)
 
 
 class Attempt(HasId, Owned, Base):
@@ -117,6 +120,20 @@ class ExecutionEvent(HasId, Owned, Base):
     message: Mapped[str] = mapped_column(Text, default="")
     schema: Mapped[int] = mapped_column(default=1)
     payload: Mapped[dict[str, Any]] = mapped_column(default=dict)
+
+
+class ExecutionComment(HasId, Owned, Base):
+    """What somebody wrote below an execution. Its author alone changes it; removed ones keep their place only."""
+
+    __tablename__ = "execution_comment"
+    __table_args__ = (Index("ix_execution_comment_order", "execution_id", "id"),)
+
+    execution_id: Mapped[str] = mapped_column(Id, ForeignKey("execution.id"))
+    author_id: Mapped[str] = mapped_column(Id, ForeignKey("user.id"))
+    text: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    edited_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]
 
 
 class MetadataPoint(HasId, Owned, Base):
