@@ -34,6 +34,7 @@ YAML = f"""
       - {{name: epochs, type: integer, default: 3}}
     inputs:
       - {{name: data}}
+      - {{name: lazy, download: on-demand}}
 """
 TRAIN = """
 import argparse, json, os, pathlib, sys

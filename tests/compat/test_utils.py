@@ -25,6 +25,8 @@ import valohai
 
 print("inside", pathlib.Path("/valohai/config/api.json").is_file())
 print("input", open(valohai.inputs("data").path()).read().strip())
+print("lazy before", pathlib.Path("/valohai/inputs/lazy/numbers.csv").exists())
+print("lazy", open(valohai.inputs("lazy").path()).read().strip())
 print("epochs", valohai.parameters("epochs").value)
 print("counter", valohai.execution().config.counter, valohai.execution().config.title)
 live = valohai.outputs().path("live.txt")
@@ -52,7 +54,9 @@ def ran(stack: Stack, served: FileServer, new_folder: Callable[[], Path]) -> dic
     vendor = work.vh.folder / "vendor"
     for name in PARTS:
         _copy(name, vendor)
-    key = f"{work.project}:" + work.run("utils", "--data", served.url("numbers.csv"), "--epochs", "4")
+    key = f"{work.project}:" + work.run(
+        "utils", "--data", served.url("numbers.csv"), "--lazy", served.url("numbers.csv"), "--epochs", "4"
+    )
     with stack.api() as api:
 
         def early() -> dict[str, Any] | None:
@@ -90,6 +94,12 @@ def test_it_completes(ran: dict[str, Any]) -> None:
 
 def test_inputs(ran: dict[str, Any]) -> None:
     assert "input 1,2,3" in ran["lines"]
+
+
+def test_input_on_demand(ran: dict[str, Any]) -> None:
+    """The file's server is on the worker's loopback, out of the container's reach: the relay carries it."""
+    assert "lazy before False" in ran["lines"]
+    assert "lazy 1,2,3" in ran["lines"]
 
 
 def test_parameters(ran: dict[str, Any]) -> None:

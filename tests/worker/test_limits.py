@@ -98,6 +98,7 @@ def test_no_output_for_too_long(rig: Rig) -> None:
     assert (record.ends[0].outcome, record.ends[0].reason) == ("error", "no_output_timeout")
 
 
+@pytest.mark.slow
 def test_output_now_and_then_is_enough(rig: Rig) -> None:
     record = rig.run("for n in 1 2 3 4 5 6 7 8; do echo $n; sleep 0.4; done", limits={"no_output_timeout": 2.5})
     assert record.ends[0].outcome == "complete"

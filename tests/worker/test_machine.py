@@ -61,7 +61,7 @@ def run_as_nobody(home: Path, **settings: Any) -> subprocess.CompletedProcess[st
     command = [sys.executable, "-c", f"import os, encodings.idna; from {MAIN} import main; {drop}; main()"]
     command += ["--home", str(home)]
     try:
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=4)
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2.5)
     except subprocess.TimeoutExpired as error:
         return subprocess.CompletedProcess(command, -1, "", (error.stderr or b"").decode())
 
@@ -166,7 +166,7 @@ def test_it_never_powers_off_while_a_container_runs(joined: Rig, tmp_path: Path)
     rig.queue.kill()
     logged(rig, "the queue is away")
     with pytest.raises(AssertionError, match="in vain"):
-        rig.master.wait((tmp_path / "off").exists, "the power-off", 5)
+        rig.master.wait((tmp_path / "off").exists, "the power-off", 3.5)
     assert rig.container(record)["State"]["Running"]
 
 

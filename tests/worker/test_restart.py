@@ -115,6 +115,7 @@ def test_a_live_output_that_was_stored_just_before_the_kill(agent: Rig) -> None:
     assert [data["name"] for data in record.data("output")].count("out") == 1
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(agent: Rig) -> None:
     record = counting(agent, n=60)
     for _ in range(4):

@@ -64,6 +64,7 @@ class AttemptRunner:
         self._outputs = Outputs(self._context, folder / "outputs")
         self._preparation = Preparation(self._context, self._engine, self._phase, self._open_relay)
         self._relay: RelayServer | None = None
+        self._held_at = 0.0
         self._folder = folder
 
     @property
@@ -127,7 +128,8 @@ class AttemptRunner:
             info = self._watch(handle)
         finally:
             self._outputs.stop_live()
-        verdict = limits.verdict(info, self._state.why, self._memory_limit(handle))
+        memory = self._memory_limit(handle) if info.oom_killed else 0
+        verdict = limits.verdict(info, self._state.why, memory)
         # What a failed attempt wrote is not kept: another one begins.
         self._save(phase=ENDING if verdict.outcome == "failed" else UPLOADING, verdict=asdict(verdict))
 
@@ -188,9 +190,12 @@ class AttemptRunner:
 
     def _wants_stop(self, opened: float) -> bool:
         """Whether a limit or a person says so; the reason is kept."""
-        quiet_since = max(opened, self._log.last_output())
         ran = time.time() - self._state.started_at
-        silent = time.time() - quiet_since
+        silent = time.time() - max(opened, self._log.last_output(), self._held_at)
+        most = self.job.limits.no_output_timeout
+        if most and silent >= most and self._log.blocked():
+            # It is we who hold it up.
+            self._held_at, silent = time.time(), 0.0
         full = not has_room(self._folder, self._context.config.disk_floor)
         why = self._state.why or limits.why_stop(self._control.request, self.job.limits, ran, silent, disk_full=full)
         if why and why != self._state.why:
