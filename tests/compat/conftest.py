@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from sample_code import LINES, TRAIN, YAML
 
+from compat.sample_code import LINES, TRAIN, YAML
 from fixtures.inputs import FileServer
 from fixtures.stack import Stack
 from fixtures.work import Work, new_work

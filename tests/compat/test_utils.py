@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sample_code import YAML
 
+from compat.sample_code import YAML
 from fixtures.inputs import FileServer
 from fixtures.stack import FINAL, Stack, wait_until
 from fixtures.work import new_work
