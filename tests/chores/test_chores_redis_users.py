@@ -8,14 +8,13 @@ import pytest
 import redis
 
 from chores.rig import ChoreRig
-from controlplane.db.ids import uuid7
 from dispatch.rig import PASSWORDS, RedisServer
 from worker_bootstrap.protocol import names
 from worker_bootstrap.protocol.crypto import password_hash
 
 pytestmark = pytest.mark.needs("redis")
 
-WORKER = uuid7()
+WORKER = "01900000-0000-7000-8000-000000000001"
 WIRE = [names.JOIN_STREAM, names.joined_key("m"), names.inbox(WORKER), names.outbox(WORKER), names.tail(WORKER, "a")]
 RQ = ["rq:queue:chores", "rq:job:1", "rq:workers", "rq:anything"]
 

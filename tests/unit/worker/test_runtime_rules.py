@@ -73,6 +73,7 @@ def test_without_a_memory_limit_shm_is_half_the_machine() -> None:
     assert made(memory=0)["ShmSize"] == 4 << 30
 
 
+@pytest.mark.never_real("A container with GPUs", "the engine is asked for the devices of the slot")
 def test_a_slot_gets_its_own_devices() -> None:
     by_id = made(gpus=["0", "GPU-1"])["DeviceRequests"]
     by_count = made(gpus=2)["DeviceRequests"]
@@ -198,6 +199,7 @@ def test_usage_of_both_cgroup_versions() -> None:
     assert usage_of(v1, None, 1.0)[0].memory == 600
 
 
+@pytest.mark.never_real("Utilisation of a GPU", "what `nvidia-smi` prints, from its documentation, is read")
 def test_gpus_of_the_slot_only() -> None:
     text = "0, GPU-a, 50, 100, 1000\n1, GPU-b, [N/A], 1, 2\n2, GPU-c, 7, 5, 10\n"
     asked: list[int] = []
