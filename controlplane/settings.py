@@ -63,6 +63,24 @@ class Settings(BaseSettings):
         SecretStr(""), description="Redis of the control plane's own chores, with users of its own."
     )
 
+    # Addresses that users name
+    allowed_networks: str = Field(
+        "",
+        description="Networks (CIDR, separated by commas) that are not public and that addresses of users (Git, web "
+        "hooks, registries) may lead to all the same, for example `10.0.0.0/8`; `127.0.0.0/8` opens this machine.",
+    )
+    ca_bundle: Path | None = Field(
+        None, description="Authorities (PEM) that such addresses are checked by; default: the machine's."
+    )
+
+    # Git
+    git_wait: float = Field(
+        10.0, description="A request waits this long for a fetch or a snapshot; then it goes on by itself.", ge=0
+    )
+    git_timeout: float = Field(1800.0, description="Longest run of one `git` command.", gt=0)
+    git_repository_bytes: int = Field(5_000_000_000, description="Largest copy of a project's repository.", gt=0)
+    git_commits: int = Field(1000, description="Newest commits of a repository that are listed.", ge=1, le=9000)
+
     # Life of an execution
     beat_interval: float = Field(10.0, description="How often a worker says that it lives.", gt=0)
     silent_after: float = Field(60.0, description="A worker is shown as silent after this.", gt=0)

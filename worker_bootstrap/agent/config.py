@@ -11,6 +11,7 @@ from typing import Any
 
 from worker_bootstrap.protocol.address import plain_problem
 from worker_bootstrap.protocol.errors import ProtocolError
+from worker_bootstrap.protocol.reach import parse_networks
 from worker_bootstrap.protocol.typed import load
 
 DURATIONS = (
@@ -54,6 +55,8 @@ class AgentConfig:
     `mounts_allowed`: folders of this machine that jobs may mount; nobody else can widen it.
     `gpus`: device ids to share out over the slots. `power_off`: command of the dead-man timer,
     used when `max_offline` is above 0. `scale` multiplies every duration (tests run at 1/20).
+    `input_networks`: the networks, beside the public ones, that users' inputs may come from; none named: all
+    but this machine (`allow_loopback_inputs`) and what is refused everywhere.
     """
 
     queue_url: str
@@ -70,6 +73,7 @@ class AgentConfig:
     tls: dict[str, str] = field(default_factory=dict)
     allow_without_firewall: bool = False
     allow_loopback_inputs: bool | None = None
+    input_networks: list[str] = field(default_factory=list)
     gpus: list[str] = field(default_factory=list)
     ca_bundle: str = ""
     http_proxy: str = ""
@@ -169,6 +173,10 @@ def parse_config(data: Any, settings: dict[str, Any] | None = None) -> AgentConf
         raise ConfigError("agent.json: tls: cert and key belong together")
     if not 1 <= config.slots <= 1024:
         raise ConfigError("agent.json: slots: 1 to 1024")
+    try:
+        parse_networks(config.input_networks)
+    except ValueError as error:
+        raise ConfigError(f"agent.json: input_networks: {error}") from error
     for name in DURATIONS:
         if getattr(config, name) < 0:
             raise ConfigError(f"agent.json: {name}: seconds, not negative")

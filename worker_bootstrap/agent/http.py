@@ -1,14 +1,16 @@
 """HTTP for bytes: to signed addresses, and to addresses that users wrote, which must not reach everything.
 
-A user's address is fetched by the agent, which stands closer to the machine than the user's container does:
-the peer of each connection is looked at after connecting (so neither a redirect nor a changing name helps) and
-link-local addresses (cloud metadata), this machine and unspecified or multicast ones are refused.
+A user's address is fetched by the agent, which stands closer to the machine than the user's container does: each name
+is looked up once, every address of it is judged, and the connection goes to what was judged (so neither a redirect nor
+a changing name helps). Metadata services, link-local, unspecified and multicast addresses are always refused, this
+machine unless agent.json allows it; where agent.json names networks, everything else that is not public as well.
 """
 
 from __future__ import annotations
 
-import ipaddress
+import socket
 import ssl
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import urllib3
@@ -16,36 +18,64 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from worker_bootstrap.agent.config import AgentConfig
+from worker_bootstrap.protocol.reach import Network, inner, is_never, may_reach, parse_networks
 
-METADATA_V6 = ipaddress.ip_network("fd00:ec2::/32")
+MOST_REDIRECTS = 3
+Refuses = Callable[[str], bool]
 
 
 class ForbiddenAddressError(urllib3.exceptions.HTTPError):
     """The address leads to a place that inputs may not come from."""
 
 
-def forbidden(address: str, *, loopback: bool) -> bool:
-    """Whether a peer address is out of bounds for users' addresses. `loopback`: this machine is allowed."""
-    peer = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped:
-        peer = peer.ipv4_mapped
+def forbidden(address: str, *, loopback: bool, networks: Sequence[Network] = ()) -> bool:
+    """Whether an address is out of bounds for users' addresses.
+
+    `loopback`: this machine is allowed. `networks`: the only ones that need not be public; none named: all of them.
+    """
+    peer = inner(address)
+    if is_never(address):
+        return True
     if peer.is_loopback:
         return not loopback
-    if peer.is_link_local or peer.is_unspecified or peer.is_multicast:
-        return True
-    return isinstance(peer, ipaddress.IPv6Address) and peer in METADATA_V6
+    return bool(networks) and not may_reach(address, networks)
 
 
-def _guarded(base: type[Any], loopback: bool) -> type[Any]:
+def _guarded(base: type[Any], refuses: Refuses) -> type[Any]:
     class Guarded(base):
         def _new_conn(self) -> Any:
-            sock = super()._new_conn()
-            if forbidden(sock.getpeername()[0], loopback=loopback):
-                sock.close()
+            name = self._dns_host
+            found = _addresses(self, name)
+            if any(refuses(address) for address in found):
                 raise ForbiddenAddressError(f"inputs may not come from {self.host}")
-            return sock
+            try:
+                return self._first_of(found)
+            finally:
+                self._dns_host = name
+
+        def _first_of(self, found: list[str]) -> Any:
+            """A connection to the first that answers; urllib3 looks an address up, which gives itself."""
+            for address in found[:-1]:
+                self._dns_host = address
+                try:
+                    return super()._new_conn()
+                except urllib3.exceptions.HTTPError:
+                    continue
+            self._dns_host = found[-1]
+            return super()._new_conn()
 
     return Guarded
+
+
+def _addresses(connection: Any, name: str) -> list[str]:
+    """What the name leads to, in the resolver's order. Raises NameResolutionError."""
+    try:
+        answers = socket.getaddrinfo(name.strip("[]"), connection.port, type=socket.SOCK_STREAM)
+    except socket.gaierror as error:
+        raise urllib3.exceptions.NameResolutionError(name, connection, error) from error
+    except UnicodeError as error:
+        raise urllib3.exceptions.LocationParseError(name) from error
+    return list(dict.fromkeys(str(answer[4][0]) for answer in answers))
 
 
 def signed_client(config: AgentConfig) -> urllib3.PoolManager:
@@ -59,11 +89,16 @@ def input_client(config: AgentConfig) -> urllib3.PoolManager:
     if isinstance(manager, urllib3.ProxyManager):
         return manager
 
+    networks = parse_networks(config.input_networks)
+
+    def refuses(address: str) -> bool:
+        return forbidden(address, loopback=config.loopback_inputs, networks=networks)
+
     class PlainPool(HTTPConnectionPool):
-        ConnectionCls = _guarded(HTTPConnection, config.loopback_inputs)
+        ConnectionCls = _guarded(HTTPConnection, refuses)
 
     class SecurePool(HTTPSConnectionPool):
-        ConnectionCls = _guarded(HTTPSConnection, config.loopback_inputs)
+        ConnectionCls = _guarded(HTTPSConnection, refuses)
 
     manager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
     return manager
@@ -72,7 +107,7 @@ def input_client(config: AgentConfig) -> urllib3.PoolManager:
 def _manager(config: AgentConfig) -> urllib3.PoolManager:
     options: dict[str, Any] = {
         "timeout": urllib3.Timeout(connect=max(1.0, config.http_connect), read=max(1.0, config.http_timeout)),
-        "retries": urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=5),
+        "retries": urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=MOST_REDIRECTS),
         "maxsize": 8,
         "num_pools": 32,
         "ssl_context": ssl.create_default_context(cafile=config.ca_bundle or None),

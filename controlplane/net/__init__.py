@@ -1,0 +1,1 @@
+"""One vetted way out for every address that a user can name."""
