@@ -26,7 +26,7 @@ clean:  ## stop it and remove all of it: state, virtual environment, images and 
 test:  ## install what the tests need and run them; lists at the end what could not run here
 	@tools/bootstrap.sh --dev
 	@$(MAKE) --no-print-directory check
-	$(PYTEST) tests --ignore=tests/unit -m "not slow"
+	$(PYTEST) tests --ignore=tests/unit -m "not slow" -n 2 --dist loadfile
 
 test-slow:  ## the long ones
 	@tools/bootstrap.sh --dev

@@ -82,7 +82,8 @@ def test_commits(work: Work, trained: str) -> None:
     """A commit of Git is shown (one is put in the database: repositories come later), ad-hoc code is not."""
     with sqlite3.connect(work.stack.home / "remora.db", timeout=10) as database:
         database.row_factory = sqlite3.Row
-        row = dict(database.execute('SELECT * FROM "commit" WHERE adhoc = 1 LIMIT 1').fetchone())
+        own = 'SELECT * FROM "commit" WHERE adhoc = 1 AND project_id = ? LIMIT 1'
+        row = dict(database.execute(own, (work.project.replace("-", ""),)).fetchone())
         row |= {
             "id": "018f3c5e-0000-7000-8000-000000000001",
             "identifier": "c0ffee" * 6 + "0123",

@@ -226,6 +226,7 @@ def test_filters_stand_in_the_address_and_pages_turn(tabs: Tabs, shown: Dashboar
     expect(tab.locator("tbody tr")).to_have_count(2)
     assert "q=convnext" in tab.url
     tab.get_by_role("link", name="Clear").click()
+    expect(tab.locator("tbody tr")).to_have_count(50)
     tab.select_option("#step", "export-onnx")
     tab.wait_for_url("**step=export-onnx**")
     assert set(tab.locator("tbody tr td:nth-child(3)").all_inner_texts()) == {"export-onnx"}
