@@ -17,6 +17,7 @@ MANAGE = frozenset({"owner", "admin", "project:admin"})
 ANYBODY = frozenset({"user"})
 OPERATOR = frozenset({"operator"})
 ORGANIZATION_WORK = frozenset({"owner", "admin", "member"})
+MEMBERS = frozenset({"owner", "admin", "member", "viewer"})
 
 TABLE: dict[str, frozenset[str]] = {
     "self.read": ANYBODY,
@@ -27,6 +28,10 @@ TABLE: dict[str, frozenset[str]] = {
     "project.create": ORGANIZATION_WORK,
     "project.read": VIEW,
     "project.update": MANAGE,
+    "project.delete": MANAGE,
+    "organization.list": ANYBODY,
+    "organization.read": MEMBERS,
+    "organization.variable": frozenset({"owner", "admin"}),
     "variable.write": MANAGE,
     "commit.list": ANYBODY,
     "commit.read": VIEW,
@@ -37,15 +42,20 @@ TABLE: dict[str, frozenset[str]] = {
     "execution.stop": WORK,
     "execution.delete": WORK,
     "execution.tag": WORK,
+    "execution.comment": WORK,
     "data.list": ANYBODY,
     "data.read": VIEW,
     "data.download": VIEW,
+    "data.write": WORK,
+    "data.upload": WORK,
+    "data.purge": WORK,
     "api.describe": ANYBODY,
     "later.read": ANYBODY,
     "installation.import": OPERATOR,
 }
 
 READ_OF = {
+    "organization": "organization.read",
     "project": "project.read",
     "variable": "project.read",
     "commit": "commit.read",

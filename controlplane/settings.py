@@ -115,6 +115,18 @@ class Settings(BaseSettings):
         90 * 86400.0, description="Events of machines in the audit log are kept for this long.", gt=0
     )
     retention_chores: float = Field(30 * 86400.0, description="Chores that have ended are kept for this long.", gt=0)
+    retention_outputs: float = Field(
+        0.0, description="Bytes of outputs and uploads are purged when they are this old; 0: kept for ever.", ge=0
+    )
+    retention_logs: float = Field(
+        0.0, description="Logs of executions that ended so long ago are removed; 0: kept for ever.", ge=0
+    )
+    retention_metadata: float = Field(
+        0.0, description="Metadata points of executions that ended so long ago are removed; 0: kept for ever.", ge=0
+    )
+    retention_usage: float = Field(
+        0.0, description="Utilisation of executions that ended so long ago is removed; 0: kept for ever.", ge=0
+    )
 
     # The live log
     stream_ticket_ttl: int = Field(60, description="Life of a ticket for the live stream.")
@@ -140,6 +152,15 @@ class Settings(BaseSettings):
     max_yaml_bytes: int = Field(1_000_000, description="Largest valohai.yaml.")
     max_request_bytes: int = Field(2_000_000, description="Largest body of a request that is no upload.")
     max_queued_per_project: int = Field(10_000, description="Executions of a project that may wait at once.")
+    limits: dict[str, int] = Field(
+        {}, description='Other numbers for caps of docs/reference/limits.md, as JSON: `{"projects": 50}`.'
+    )
+    upload_ttl: float = Field(7 * 86400.0, description="An upload that is not completed for so long is aborted.", gt=0)
+    upload_part_bytes: int = Field(
+        64 << 20,
+        description="Uploads to a folder store come in parts of this size; larger when there are too many.",
+        ge=1,
+    )
     signed_url_ttl: int = Field(900, description="Life of a signed URL.", ge=1)
     session_ttl: int = Field(30 * 86400, description="Life of a browser session.")
     login_attempts_per_minute: int = Field(10, description="Wrong passwords per account and address in a minute.")

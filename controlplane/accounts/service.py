@@ -26,6 +26,7 @@ from controlplane.clock import Clock
 from controlplane.db.ids import is_id, uuid7
 from controlplane.db.session import SYSTEM, Database
 from controlplane.errors import NotFoundError, TooManyError, ValidationError
+from controlplane.limits import Limits
 from controlplane.permissions import Actor
 from controlplane.projects.models import ProjectMembership
 from controlplane.security.signing import digest, new_token
@@ -33,6 +34,7 @@ from controlplane.security.signing import digest, new_token
 USERNAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 MIN_PASSWORD = 10
 LOGIN_WINDOW = 60
+MADE_BY_LOGIN = "vh login"
 WRONG_LOGIN = "Unable to log in with these credentials."
 _STRENGTH = {"viewer": 0, "contributor": 1, "admin": 2}
 
@@ -55,8 +57,10 @@ class AccountsService:
         session_ttl: int,
         attempts_per_minute: int,
         audit: AuditService | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._db = db
+        self._limits = limits or Limits()
         self._audit = audit or AuditService(clock)
         self._clock = clock
         self._session_ttl = timedelta(seconds=session_ttl)
@@ -145,9 +149,13 @@ class AccountsService:
         return user_id
 
     def create_token(self, user_id: str, name: str) -> str:
-        """A new API token; this is the only time that it can be read."""
+        """A new API token; this is the only time that it can be read.
+
+        When the user has as many as can be, the oldest one that a login made ends. Raises LimitReachedError.
+        """
         token = new_token()
         with self._db.begin(SYSTEM) as session:
+            self._make_room(session, user_id)
             row = Token(id=uuid7(), user_id=user_id, digest=digest(token), name=name[:128], created_at=self._clock())
             session.add(row)
             self._audit.record(session, "token.created", actor=user_id, subject=row.id, name=name)
@@ -293,6 +301,22 @@ class AccountsService:
         if blocked:
             raise TooManyError("Too many wrong passwords; wait a minute and try again.", retry_after=LOGIN_WINDOW)
         return [row.id for row in rows]
+
+    def _make_room(self, session: Session, user_id: str) -> None:
+        now = self._clock()
+        query = select(Token).where(
+            Token.user_id == user_id,
+            Token.revoked_at.is_(None),
+            or_(Token.expires_at.is_(None), Token.expires_at > now),
+        )
+        living = session.scalars(query.order_by(Token.created_at, Token.id)).all()
+        if len(living) < self._limits.most("tokens"):
+            return
+        oldest = next((row for row in living if row.name == MADE_BY_LOGIN), None)
+        if oldest is None:
+            self._limits.check("tokens", len(living) + 1)
+            return
+        oldest.revoked_at = now
 
     @staticmethod
     def _failures(session: Session, subject: str, now: datetime) -> int:

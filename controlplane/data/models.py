@@ -65,7 +65,7 @@ class DatumAlias(HasId, Owned, Base):
 
     project_id: Mapped[str] = mapped_column(Id, ForeignKey("project.id"))
     name: Mapped[str] = mapped_column(String(128))
-    datum_id: Mapped[str] = mapped_column(Id, ForeignKey("datum.id"))
+    datum_id: Mapped[str] = mapped_column(Id, ForeignKey("datum.id"), index=True)
     changed_at: Mapped[datetime]
 
 

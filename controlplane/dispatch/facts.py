@@ -13,11 +13,11 @@ from controlplane.data.models import Datum
 from controlplane.environments.models import Worker, WorkerGroup
 from controlplane.executions.jobs import Facts
 from controlplane.executions.models import Execution
-from controlplane.projects.models import Project, ProjectVariable
-from controlplane.projects.service import variable_context
+from controlplane.projects.models import Project
 from controlplane.security.signing import new_token
 from controlplane.security.vault import Vault
 from controlplane.settings import Settings
+from controlplane.variables.layers import layered
 
 DATUM = "datum://"
 
@@ -32,7 +32,7 @@ def gather(
     now: datetime,
 ) -> Facts:
     """Facts about one execution. Raises VaultError, NoResultFound."""
-    plain, secret = _variables(session, vault, execution)
+    plain, secret = layered(session, vault, execution)
     user = session.get(User, execution.creator_id) if execution.creator_id else None
     return Facts(
         commit=session.get_one(Commit, execution.commit_id),
@@ -48,21 +48,6 @@ def gather(
         metadata_per_second=settings.metadata_points_per_second,
         now=now,
     )
-
-
-def _variables(session: Session, vault: Vault, execution: Execution) -> tuple[dict[str, str], dict[str, str]]:
-    """(plain, secret): the project's variables, and over them the execution's own."""
-    plain: dict[str, str] = {}
-    secret: dict[str, str] = {}
-    for row in session.scalars(select(ProjectVariable).where(ProjectVariable.project_id == execution.project_id)):
-        if row.secret:
-            secret[row.name] = vault.decrypt(row.value, variable_context(row.project_id, row.name))
-        else:
-            plain[row.name] = row.value
-    for name, entry in execution.environment_variables.items():
-        plain[name] = str(entry.get("value", ""))
-        secret.pop(name, None)
-    return plain, secret
 
 
 def _datums(session: Session, execution: Execution) -> dict[str, Datum]:

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from typing import Any
 
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, stream_with_context
 from pydantic import BaseModel, Field
 from sqlalchemy import select
 
 from controlplane.clock import event_time
-from controlplane.commits.models import Commit
 from controlplane.db.ids import is_id
 from controlplane.errors import ValidationError
-from controlplane.executions.models import FINAL, INCOMPLETE, Execution, MetadataPoint
-from controlplane.executions.request import MAX_TAGS, NewExecution
-from controlplane.executions.serialize import BRIEF, brief, full
+from controlplane.executions.filters import FIELDS, ORDERINGS
+from controlplane.executions.models import Execution, MetadataPoint
+from controlplane.executions.request import MAX_TAGS, ExecutionChanges, NewExecution
+from controlplane.executions.serialize import BRIEF, INCLUDABLE, brief, full, with_parts
+from controlplane.web import query
 from controlplane.web.body import parse
 from controlplane.web.context import current_actor, request_session, route, services
-from controlplane.web.paging import boolean, integer, names, page
+from controlplane.web.paging import page
 
 blueprint = Blueprint("executions_api", __name__, url_prefix="/api/v0/executions")
-STATES = (*INCOMPLETE, *FINAL, "incomplete")
+SIGNED = ORDERINGS.keys() | {f"-{name}" for name in ORDERINGS}
+LISTED: dict[str, query.QueryField] = {
+    **FIELDS,
+    "ordering": query.choice("By which field; with '-' before it descending.", tuple(sorted(SIGNED))),
+    "no_count": query.flag("Leave counting out: `count` is then that of what was read."),
+    "include": query.words(f"Further parts, separated by commas: {', '.join(INCLUDABLE)}."),
+    "exclude": query.words("Parts to leave out, separated by commas."),
+    **query.pages(),
+}
+EXCLUDE = {"exclude": query.words("Parts to leave out, separated by commas.")}
+OUTPUT_PARTS = {"include": query.words("`download_url` adds signed addresses.")}
 
 
 class Tags(BaseModel):
@@ -37,64 +50,51 @@ def create() -> tuple[dict[str, Any], int]:
     if not is_id(wanted.project):
         raise ValidationError({"project": ("A project's id is expected.", "invalid")})
     project = services().projects.get(session, current_actor(), wanted.project, "execution.create")
-    commit = session.scalars(
-        select(Commit)
-        .where(Commit.project_id == project.id, (Commit.identifier == wanted.commit) | (Commit.ref == wanted.commit))
-        .order_by(Commit.created_at.desc())
-        .limit(1)
-    ).first()
-    if commit is None:
-        raise ValidationError(
-            {"commit": (f"The project has no commit {wanted.commit[:80]!r}; send the code first.", "does_not_exist")}
-        )
+    commit = services().executions.commit(session, project, wanted.commit)
     execution = services().executions.create(session, current_actor(), project, commit, wanted)
     return full(session, execution, services().settings.public_url, services().clock(), set()), 201
 
 
-@route(blueprint, "/", action="execution.list")
+@route(blueprint, "/", action="execution.list", query=LISTED)
 def index() -> dict[str, Any]:
-    """Executions of the project that the query names."""
+    """Executions of the project that the query names, newest first."""
     session = request_session()
-    project = services().projects.get(session, current_actor(), request.args.get("project", ""), "execution.read")
-    statuses = request.args.getlist("status")
-    for status in statuses:
-        if status not in STATES:
-            raise ValidationError({"status": f"{status[:40]!r} is no state; one of {', '.join(STATES)}."})
-    counters = request.args.getlist("counter")
-    if any(not counter.isdigit() or len(counter) > 9 for counter in counters):
-        raise ValidationError({"counter": "A whole number is expected."})
-    rows, count = services().executions.list(
-        session,
-        project.id,
-        {
-            "statuses": statuses,
-            "counters": [int(counter) for counter in counters],
-            "creator": request.args.get("creator"),
-            "step": request.args.get("step"),
-            "text": request.args.get("search"),
-            "deleted": boolean("deleted"),
-            "ordering": request.args.get("ordering"),
-            "limit": integer("limit", 100),
-            "offset": integer("offset", 0, high=10_000_000),
-        },
-        BRIEF,
-    )
+    wanted = query.read(LISTED)
+    if not wanted["project"]:
+        raise ValidationError({"project": ("Name the project: ?project=ID.", "required")})
+    project = services().projects.get(session, current_actor(), wanted["project"], "execution.read")
+    include = wanted["include"] or set()
+    columns = () if include else BRIEF
+    rows, count = services().executions.list(session, project.id, wanted.values, columns)
     now, base = services().clock(), services().settings.public_url
-    return page([brief(row, base, now) for row in rows], count)
+    shown = [with_parts(session, row, base, now, include) if include else brief(row, base, now) for row in rows]
+    for entry in shown if wanted["exclude"] else ():
+        for name in wanted["exclude"] & set(entry):
+            del entry[name]
+    return page(shown, count)
 
 
-@route(blueprint, "/<key>/", action="execution.read")
+@route(blueprint, "/<key>/", action="execution.read", query=EXCLUDE)
 def show(key: str) -> dict[str, Any]:
     """One execution by id, `PROJECT:COUNTER` or `PROJECT:latest`."""
-    session = request_session()
-    return full(session, _get(key), services().settings.public_url, services().clock(), names("exclude"))
+    exclude = query.read(EXCLUDE)["exclude"] or set()
+    return full(request_session(), _get(key), services().settings.public_url, services().clock(), exclude)
 
 
-@route(blueprint, "/<key>/", action="execution.delete", methods=["DELETE"])
+@route(blueprint, "/<key>/", action="execution.delete", methods=["DELETE"], statuses=(409,))
 def delete(key: str) -> Response:
     """Hide an ended execution."""
     services().executions.delete(request_session(), _get(key, "execution.delete"))
     return Response(status=204)
+
+
+@route(blueprint, "/<key>/copy/", action="execution.create", methods=["POST"], body=ExecutionChanges)
+def copy(key: str) -> tuple[dict[str, Any], int]:
+    """The same execution once more, but for what the body says."""
+    execution = _get(key, "execution.create")
+    session = request_session()
+    made = services().executions.copy(session, current_actor(), execution, parse(ExecutionChanges))
+    return full(session, made, services().settings.public_url, services().clock(), set()), 201
 
 
 @route(blueprint, "/<key>/stop/", action="execution.stop", methods=["POST"])
@@ -109,22 +109,55 @@ def stop(key: str) -> dict[str, Any]:
 def tags(key: str) -> dict[str, Any]:
     """Replace the tags."""
     execution = _get(key, "execution.tag")
-    execution.tags = sorted(set(parse(Tags).tags))
-    return {"tags": execution.tags}
+    return {"tags": services().executions.set_tags(execution, parse(Tags).tags)}
 
 
-@route(blueprint, "/<key>/metadata/", action="execution.read")
-def metadata(key: str) -> list[dict[str, Any]]:
-    """Every metadata point, in order."""
-    query = select(MetadataPoint).where(MetadataPoint.execution_id == _get(key).id).order_by(MetadataPoint.at)
-    return [{**row.data, "_time": event_time(row.at)} for row in request_session().scalars(query)]
+@route(blueprint, "/<key>/pin/", action="execution.tag", methods=["POST"], statuses=(409,))
+def pin(key: str) -> dict[str, Any]:
+    """Pin it for everybody of the project."""
+    execution = _get(key, "execution.tag")
+    services().executions.pin(request_session(), execution, pinned=True)
+    return {"is_pinned": True}
 
 
-@route(blueprint, "/<key>/outputs/", action="data.read")
+@route(blueprint, "/<key>/pin/", action="execution.tag", methods=["DELETE"])
+def unpin(key: str) -> Response:
+    """Take the pin away."""
+    services().executions.pin(request_session(), _get(key, "execution.tag"), pinned=False)
+    return Response(status=204)
+
+
+@route(blueprint, "/<key>/metadata/", action="execution.read", answer=list[dict[str, Any]])
+def metadata(key: str) -> Response:
+    """Every metadata point, in order, as a bare list."""
+    scope, execution_id = current_actor().scope, _get(key).id
+    points = select(MetadataPoint.at, MetadataPoint.data).where(MetadataPoint.execution_id == execution_id)
+    points = points.order_by(MetadataPoint.at, MetadataPoint.id).execution_options(yield_per=1000)
+
+    def generate() -> Iterator[str]:
+        yield "["
+        with services().db.read(scope) as session:
+            for number, (at, data) in enumerate(session.execute(points)):
+                yield f"{',' if number else ''}{json.dumps({**data, '_time': event_time(at)})}"
+        yield "]"
+
+    return Response(stream_with_context(generate()), mimetype="application/json")
+
+
+@route(blueprint, "/<key>/outputs/", action="data.read", query=OUTPUT_PARTS)
 def outputs(key: str) -> list[dict[str, Any]]:
     """Outputs as a bare list; `include=download_url` adds addresses."""
     session = request_session()
-    return [services().data.serialize(session, row, names("include")) for row in services().data.of(session, _get(key))]
+    include = query.read(OUTPUT_PARTS)["include"] or set()
+    return services().data.serialize_all(session, services().data.of(session, _get(key)), include)
+
+
+@route(blueprint, "/<key>/purge-outputs/", action="data.purge", methods=["POST"])
+def purge_outputs(key: str) -> dict[str, int]:
+    """Remove the bytes of all its outputs; the rows stay, marked. `left`: call again for these."""
+    session = request_session()
+    execution = _get(key, "data.purge")
+    return services().data.purge_outputs(session, current_actor(), execution)
 
 
 def _get(key: str, action: str = "execution.read") -> Execution:

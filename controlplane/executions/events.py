@@ -7,22 +7,25 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from controlplane.data.aliases import point
 from controlplane.data.models import Datum, DatumAlias
 from controlplane.data.stores.base import StoreError
 from controlplane.data.stores.keys import check_key
 from controlplane.environments.models import Store, Worker
 from controlplane.executions import checks
 from controlplane.executions.models import Attempt, Execution, ExecutionEvent, MetadataPoint, UsageSample
+from controlplane.limits import LIMITS, METADATA_KEYS, OUTPUTS, POINTS, Limit
+from controlplane.limits import sentence as sentence_of
 from controlplane.logs.models import LogSegment
 from controlplane.reasons import sentence
 from worker_bootstrap.protocol.errors import ProtocolError
 
 PHASES = frozenset({"code", "image", "inputs", "running", "uploading"})
 STREAMS = ("stdout", "stderr", "status")
-MAX_CUMULATIVE = 500
+MAX_CUMULATIVE = METADATA_KEYS.most
 MAX_CUMULATIVE_VALUE = 2_000
 MAX_MESSAGE = 2_000
 MAX_POINTS = 2_000
@@ -120,8 +123,13 @@ class EventBook:
         self._sampled(execution, attempt, data)
         merged = dict(execution.cumulative_metadata)
         for entry in checks.rows(data.get("points"), MAX_POINTS):
-            moment, point = checks.pair(entry)
-            values = checks.table(point, MAX_POINT_BYTES)
+            moment, raw = checks.pair(entry)
+            values = checks.table(raw, MAX_POINT_BYTES)
+            _merge(merged, values)
+            if execution.metadata_points >= POINTS.most:
+                self._full(execution, attempt, POINTS)
+                continue
+            execution.metadata_points += 1
             self._session.add(
                 MetadataPoint(
                     organization_id=attempt.organization_id,
@@ -131,8 +139,16 @@ class EventBook:
                     data=values,
                 )
             )
-            _merge(merged, values)
         execution.cumulative_metadata = merged
+
+    def _full(self, execution: Execution, attempt: Attempt, limit: Limit) -> None:
+        """What is above the cap is left out; that is said once an attempt."""
+        message = f"{sentence_of(limit, limit.most)}; what is above is left out."
+        said = select(ExecutionEvent.id).where(
+            ExecutionEvent.execution_id == execution.id, ExecutionEvent.message == message
+        )
+        if self._session.scalar(said.limit(1)) is None:
+            self.note(execution, attempt, "status", message)
 
     def _sampled(self, execution: Execution, attempt: Attempt, data: dict[str, Any]) -> None:
         """That points were left out is said once an attempt."""
@@ -201,6 +217,10 @@ class EventBook:
         if known is not None:
             self._describe(execution, known, metadata)
             return
+        of = (Datum.output_execution_id == execution.id, Datum.output_attempt_id == attempt.id)
+        if (self._session.scalar(select(func.count()).select_from(Datum).where(*of)) or 0) >= OUTPUTS.most:
+            self._full(execution, attempt, OUTPUTS)
+            return
         datum = Datum(
             organization_id=execution.organization_id,
             project_id=execution.project_id,
@@ -243,13 +263,15 @@ class EventBook:
         return self._session.scalars(query.order_by(Store.created_at, Store.id).limit(1)).one()
 
     def _point_alias(self, execution: Execution, name: str, datum: Datum) -> None:
-        query = select(DatumAlias).where(DatumAlias.project_id == execution.project_id, DatumAlias.name == name)
-        row = self._session.scalar(query)
-        if row is None:
-            row = DatumAlias(organization_id=execution.organization_id, project_id=execution.project_id, name=name)
-            self._session.add(row)
-        row.datum_id, row.changed_at = datum.id, self._now
-        self._session.flush()
+        of = DatumAlias.project_id == execution.project_id
+        known = self._session.scalar(select(DatumAlias.id).where(of, DatumAlias.name == name))
+        if known is None:
+            count = self._session.scalar(select(func.count()).select_from(DatumAlias).where(of)) or 0
+            most = LIMITS["aliases"].most
+            if count >= most:
+                self.note(execution, None, "status", f"The alias {name!r} was not made: the project has {most}.")
+                return
+        point(self._session, datum, name, f"execution:{execution.id}", self._now)
 
 
 def output_key(execution: Execution, number: int, name: str) -> str:

@@ -157,19 +157,20 @@ def _filters() -> dict[str, Any]:
     known = set(INCOMPLETE) | set(FINAL)
     statuses = [word for word in status.split(",") if word in known]
     return {
-        "statuses": statuses,
-        "step": request.args.get("step", "")[:255],
-        "text": request.args.get("q", "").strip()[:255],
+        "status": statuses,
+        "step": [step[:255] for step in request.args.getlist("step") if step],
+        "search": request.args.get("q", "").strip()[:255],
     }
 
 
 def _tabs(counts: dict[str, int], filters: dict[str, Any]) -> list[dict[str, Any]]:
-    kept = {name: value for name, value in (("q", filters["text"]), ("step", filters["step"])) if value}
+    step = filters["step"][0] if filters["step"] else ""
+    kept = {name: value for name, value in (("q", filters["search"]), ("step", step)) if value}
     tabs: list[dict[str, Any]] = []
     for name, states in TABS:
         query = urlencode({**kept, **({"status": ",".join(states)} if states else {})})
         count = sum(counts[f"{state}_count"] for state in states) if states else counts["count"]
-        tabs.append({"name": name, "count": count, "query": query, "current": list(states) == filters["statuses"]})
+        tabs.append({"name": name, "count": count, "query": query, "current": list(states) == filters["status"]})
     return tabs
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,7 @@ MAX_TAGS = 100
 MAX_URIS = 10_000
 MAX_URI = 4_096
 MAX_VARIABLES = 500
+MAX_GROUPS = 20
 MAX_COMMAND_BYTES = 120_000
 MAX_SECONDS = 10 * 365 * 86_400
 
@@ -40,13 +41,35 @@ class NewExecution(BaseModel):
     parameters: dict[str, Any] = Field(default_factory=dict)
     inputs: dict[str, list[str] | str] = Field(default_factory=dict)
     environment_variables: dict[str, Any] = Field(default_factory=dict)
-    environment_variable_groups: list[str] = Field(default_factory=list)
+    environment_variable_groups: list[str] = Field(default_factory=list, max_length=MAX_GROUPS)
+    inherit_environment_variables: bool = True
     tags: list[str] = Field(default_factory=list)
     time_limit: int | None = Field(None, ge=0, le=MAX_SECONDS)
     no_output_timeout: int | None = Field(None, ge=0, le=MAX_SECONDS)
     runtime_config: dict[str, Any] = Field(default_factory=dict)
     runtime_config_preset: str | None = None
     priority: int = Field(0, ge=-100, le=100)
+
+
+class ExecutionChanges(BaseModel):
+    """Body of a copy: what is to differ. Parameters, inputs and variables are laid over the first one's."""
+
+    commit: str | None = None
+    step: str | None = None
+    environment: str | None = None
+    title: str | None = None
+    image: str | None = None
+    command: str | list[str] | None = None
+    parameters: dict[str, Any] = Field(default_factory=dict)
+    inputs: dict[str, list[str] | str] = Field(default_factory=dict)
+    environment_variables: dict[str, Any] = Field(default_factory=dict)
+    environment_variable_groups: list[str] | None = Field(None, max_length=MAX_GROUPS)
+    inherit_environment_variables: bool | None = None
+    tags: list[str] | None = None
+    time_limit: int | None = Field(None, ge=0, le=MAX_SECONDS)
+    no_output_timeout: int | None = Field(None, ge=0, le=MAX_SECONDS)
+    runtime_config: dict[str, Any] | None = None
+    priority: int | None = Field(None, ge=-100, le=100)
 
 
 @dataclass(frozen=True)
@@ -73,13 +96,15 @@ class Template:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-def resolve(config: dict[str, Any], wanted: NewExecution) -> Template:
-    """The template of `wanted` by the judged configuration. Raises ValidationError naming every bad field."""
-    step = find_step(config, wanted.step)
+def resolve(step: Step, wanted: NewExecution, inherited: Set[str] = frozenset()) -> Template:
+    """The template of `wanted` by the commit's step. Raises ValidationError naming every bad field.
+
+    `inherited`: names of variables that it gets from its project, organisation or groups.
+    """
     errors: Errors = {}
     parameters = parameter_values(step, wanted.parameters, errors)
     inputs = _inputs(step, wanted.inputs, parameters, errors)
-    variables = _variables(step, wanted.environment_variables, errors)
+    variables = _variables(step, wanted.environment_variables, inherited, errors)
     image = wanted.image or step.image
     _check_texts(wanted, image, errors)
     _check_later(wanted, errors)
@@ -174,7 +199,7 @@ def _listed(value: list[str] | str | None) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-def _variables(step: Step, given: dict[str, Any], errors: Errors) -> dict[str, Variable]:
+def _variables(step: Step, given: dict[str, Any], inherited: Set[str], errors: Errors) -> dict[str, Variable]:
     values = {name: Variable(str(v.default)) for name, v in step.environment_variables.items() if v.default is not None}
     for name, value in given.items():
         found = _variable(value)
@@ -192,7 +217,7 @@ def _variables(step: Step, given: dict[str, Any], errors: Errors) -> dict[str, V
     if len(values) > MAX_VARIABLES:
         errors["environment_variables"] = f"At most {MAX_VARIABLES} variables."
     for name, entry in step.environment_variables.items():
-        if name not in values and not entry.optional:
+        if name not in values and name not in inherited and not entry.optional:
             errors[f"environment_variables.{name}"] = ("The step needs this variable; give it a value.", "required")
     return values
 
@@ -220,7 +245,6 @@ def _check_texts(wanted: NewExecution, image: str, errors: Errors) -> None:
 def _check_later(wanted: NewExecution, errors: Errors) -> None:
     """What would change what runs, and can't be done yet, is refused instead of being left out in silence."""
     later = {
-        "environment_variable_groups": bool(wanted.environment_variable_groups),
         "runtime_config_preset": bool(wanted.runtime_config_preset),
         "runtime_config.remote_debug": bool(wanted.runtime_config.get("remote_debug")),
     }

@@ -14,16 +14,21 @@ from controlplane.clock import api_time
 from controlplane.commits.models import Commit
 from controlplane.data.models import Datum
 from controlplane.environments.models import WorkerGroup
-from controlplane.executions.models import Execution
+from controlplane.executions.models import Execution, ExecutionComment
 from controlplane.projects.models import Project
 from controlplane.reasons import next_step, sentence
+from controlplane.variables.models import VariableGroup
 
 # What the form in lists reads: `vh` asks for 9,001 at once.
 BRIEF = (
     Execution.counter, Execution.project_id, Execution.state, Execution.status_detail, Execution.reason,
     Execution.reason_args, Execution.step, Execution.title, Execution.tags, Execution.created_at, Execution.queued_at,
     Execution.started_at, Execution.ended_at, Execution.image, Execution.exit_code, Execution.price,
-    Execution.deleted_at, Execution.priority, Execution.creator_id,
+    Execution.deleted_at, Execution.priority, Execution.creator_id, Execution.pinned_at,
+)  # fmt: skip
+# Parts of one execution's form that lists give when they are asked for.
+INCLUDABLE = (
+    "commit", "creator", "cumulative_metadata", "environment", "environment_variables", "inputs", "parameters",
 )  # fmt: skip
 
 
@@ -59,10 +64,12 @@ def brief(execution: Execution, base: str, now: datetime) -> dict[str, Any]:
         "deleted": execution.deleted_at is not None,
         "priority": execution.priority,
         "creator": execution.creator_id,
+        "is_pinned": execution.pinned_at is not None,
         "url": url,
         "urls": {
             "display": f"{base}/executions/{execution.id}/",
             "stop": f"{url}stop/",
+            "copy": f"{url}copy/",
             "events": f"{url}events/",
             "metadata": f"{url}metadata/",
             "outputs": f"{url}outputs/",
@@ -76,7 +83,23 @@ Part = Callable[[], Any]
 def full(session: Session, execution: Execution, base: str, now: datetime, exclude: set[str]) -> dict[str, Any]:
     """The form of one execution; parts named in `exclude` are left out, and not read."""
     shown = brief(execution, base, now)
-    parts: dict[str, Part] = {
+    for name, read in _parts(session, execution).items():
+        if name not in exclude:
+            shown[name] = read()
+    for name in exclude & set(shown):
+        del shown[name]
+    return shown
+
+
+def with_parts(session: Session, execution: Execution, base: str, now: datetime, include: set[str]) -> dict[str, Any]:
+    """The form in lists with these of the INCLUDABLE parts."""
+    parts = _parts(session, execution)
+    return {**brief(execution, base, now), **{name: parts[name]() for name in INCLUDABLE if name in include}}
+
+
+def _parts(session: Session, execution: Execution) -> dict[str, Part]:
+    """What the form of one execution has beside that in lists; each part is read when it is called."""
+    return {
         "commit": lambda: _commit(session, execution),
         "environment": lambda: _environment(session, execution),
         "project": lambda: _project(session, execution),
@@ -89,6 +112,7 @@ def full(session: Session, execution: Execution, base: str, now: datetime, exclu
             name: {"value": None if v.get("secret") else v.get("value"), "secret": bool(v.get("secret"))}
             for name, v in execution.environment_variables.items()
         },
+        "environment_variable_groups": lambda: _groups(session, execution),
         "cumulative_metadata": lambda: execution.cumulative_metadata,
         "time_limit": lambda: execution.time_limit or None,
         "no_output_timeout": lambda: execution.no_output_timeout or None,
@@ -100,19 +124,22 @@ def full(session: Session, execution: Execution, base: str, now: datetime, exclu
         ),
         "attempt": lambda: execution.attempt_number,
         "n_alerts": lambda: 0,
-        "n_comments": lambda: 0,
-        "is_pinned": lambda: False,
+        "n_comments": lambda: session.scalar(
+            select(func.count())
+            .select_from(ExecutionComment)
+            .where(ExecutionComment.execution_id == execution.id, ExecutionComment.deleted_at.is_(None))
+        ),
         "emissions": lambda: None,
         "stop_expression": lambda: None,
         "task": lambda: None,
         "pipeline": lambda: None,
     }
-    for name, read in parts.items():
-        if name not in exclude:
-            shown[name] = read()
-    for name in exclude & set(shown):
-        del shown[name]
-    return shown
+
+
+def _groups(session: Session, execution: Execution) -> list[str]:
+    ids = execution.options.get("variable_groups", [])
+    query = select(VariableGroup.name).where(VariableGroup.id.in_(ids)).order_by(VariableGroup.name)
+    return list(session.scalars(query)) if ids else []
 
 
 def _commit(session: Session, execution: Execution) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, false, func, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, load_only
 
 from controlplane.clock import Clock
@@ -15,23 +15,27 @@ from controlplane.environments.models import WorkerGroup
 from controlplane.environments.service import visible_groups
 from controlplane.errors import ConflictError, NotFoundError, TooManyError, ValidationError
 from controlplane.executions.addresses import resolve_inputs
+from controlplane.executions.copying import copy_of
 from controlplane.executions.events import EventBook
-from controlplane.executions.models import FINAL, INCOMPLETE, Attempt, Execution, ExecutionEvent
-from controlplane.executions.request import NewExecution, check_tags, resolve
+from controlplane.executions.filters import ORDERINGS, conditions
+from controlplane.executions.lineage import uses
+from controlplane.executions.models import FINAL, Attempt, Execution, ExecutionEvent
+from controlplane.executions.request import ExecutionChanges, NewExecution, check_tags, find_step, resolve
 from controlplane.executions.transitions import Transitions
-from controlplane.executions.variables import kept, opened
+from controlplane.executions.variables import kept
+from controlplane.limits import Limits
 from controlplane.permissions import Actor, require
 from controlplane.projects.models import Project
 from controlplane.security.vault import Vault
 from controlplane.settings import Settings
-
-ORDERINGS = {"counter": Execution.counter, "ctime": Execution.created_at, "id": Execution.id}
+from controlplane.variables.layers import group_ids, inherited_names
 
 
 class ExecutionsService:
     """What people do with executions."""
 
     def __init__(self, clock: Clock, vault: Vault, settings: Settings) -> None:
+        self._limits = Limits(settings.limits)
         self._clock = clock
         self._vault = vault
         self._settings = settings
@@ -42,7 +46,10 @@ class ExecutionsService:
         """Accept an execution: row and event in the caller's one transaction. Raises ValidationError, TooManyError."""
         if commit.config_errors or commit.config is None:
             raise ValidationError({"commit": ("Its valohai.yaml is not valid, so nothing runs from it.", "bad_yaml")})
-        template = resolve(commit.config, wanted)
+        step = find_step(commit.config, wanted.step)
+        inherit = wanted.inherit_environment_variables
+        groups = group_ids(session, project, [*step.environment_variable_groups, *wanted.environment_variable_groups])
+        template = resolve(step, wanted, inherited_names(session, project, groups, inherit=inherit))
         group = self._group(session, project, template.environment)
         inputs = resolve_inputs(session, project, template.inputs)
         self._check_queue(session, project)
@@ -64,7 +71,7 @@ class ExecutionsService:
             inputs=inputs,
             environment_variables=kept(execution_id, template.variables, self._vault),
             tags=check_tags(wanted.tags),
-            options=template.options,
+            options={**template.options, "variable_groups": groups, "inherit_variables": inherit},
             time_limit=template.time_limit,
             no_output_timeout=template.no_output_timeout,
             priority=wanted.priority,
@@ -75,32 +82,29 @@ class ExecutionsService:
         )
         session.add(execution)
         session.flush()
+        session.add_all(uses(execution))
         book = EventBook(session, now)
         book.note(execution, None, "state", "queued", reason="waiting_for_grant", actor=actor.user_id)
         return execution
 
-    def copy(self, session: Session, actor: Actor, project: Project, execution: Execution) -> Execution:
-        """The same once more, by the same commit. Raises ValidationError when something of it is gone."""
-        wanted = NewExecution(
-            project=project.id,
-            commit="",
-            step=execution.step,
-            environment=execution.environment_id,
-            title=execution.title,
-            image=execution.image,
-            command=execution.command,
-            parameters=execution.parameters,
-            inputs=execution.inputs,
-            environment_variables={
-                name: {"value": v.value, "secret": v.secret} for name, v in opened(execution, self._vault).items()
-            },
-            tags=execution.tags,
-            time_limit=execution.time_limit,
-            no_output_timeout=execution.no_output_timeout,
-            runtime_config=execution.options.get("runtime_config", {}),
-            priority=execution.priority,
-        )
-        return self.create(session, actor, project, session.get_one(Commit, execution.commit_id), wanted)
+    def copy(self, session: Session, actor: Actor, execution: Execution, changes: ExecutionChanges) -> Execution:
+        """The same once more, but for what `changes` says. Raises ValidationError when something of it is gone."""
+        project = session.get_one(Project, execution.project_id)
+        commit = session.get_one(Commit, execution.commit_id)
+        if changes.commit is not None:
+            commit = self.commit(session, project, changes.commit)
+        return self.create(session, actor, project, commit, copy_of(execution, changes, self._vault))
+
+    def commit(self, session: Session, project: Project, name: str) -> Commit:
+        """The newest commit of the project with this identifier or ref. Raises ValidationError."""
+        named = (Commit.identifier == name) | (Commit.ref == name)
+        query = select(Commit).where(Commit.project_id == project.id, named).order_by(Commit.created_at.desc())
+        found = session.scalars(query.limit(1)).first()
+        if found is None:
+            raise ValidationError(
+                {"commit": (f"The project has no commit {name[:80]!r}; send the code first.", "does_not_exist")}
+            )
+        return found
 
     def list(
         self,
@@ -111,18 +115,20 @@ class ExecutionsService:
     ) -> tuple[list[Execution], int]:
         """(page, count); only these columns are read (all when none is named). Raises ValidationError.
 
-        query: statuses, counters, creator, deleted, adhoc, text, step, ordering, limit, offset, no_count (then the
-        count is only that of what was read).
+        query: values of `filters.FIELDS` by name, ordering, limit, offset, no_count (then the count is only that of
+        what was read).
         """
-        where = self._filters(project_id, query)
+        where = conditions(session, project_id, query)
         limit, offset = query.get("limit", 100), query.get("offset", 0)
         ordering = query.get("ordering") or "-counter"
         column = ORDERINGS.get(ordering.removeprefix("-"))
         if column is None:
             raise ValidationError({"ordering": f"One of {', '.join(ORDERINGS)}, with '-' before it for descending."})
-        order = column.desc() if ordering.startswith("-") else column.asc()
+        order = (column.desc(), Execution.id.desc()) if ordering.startswith("-") else (column.asc(), Execution.id.asc())
+        if column in (Execution.counter, Execution.id):
+            order = order[:1]
         chosen = select(Execution).options(load_only(*columns)) if columns else select(Execution)
-        rows = list(session.scalars(chosen.where(*where).order_by(order).limit(limit).offset(offset)))
+        rows = list(session.scalars(chosen.where(*where).order_by(*order).limit(limit).offset(offset)))
         if query.get("no_count") or (not offset and len(rows) < limit):
             return rows, offset + len(rows)
         return rows, session.scalar(select(func.count()).select_from(Execution).where(*where)) or 0
@@ -159,6 +165,17 @@ class ExecutionsService:
             raise ConflictError(f"#{execution.counter} is {execution.state}; stop it first (`vh exec stop`).")
         execution.deleted_at = self._clock()
 
+    def pin(self, session: Session, execution: Execution, *, pinned: bool) -> None:
+        """Keep it at hand, or no longer. Raises LimitReachedError."""
+        if not pinned:
+            execution.pinned_at = None
+        elif execution.pinned_at is None:
+            of = (Execution.project_id == execution.project_id, Execution.pinned_at.is_not(None))
+            of = (*of, Execution.deleted_at.is_(None))
+            count = session.scalar(select(func.count()).select_from(Execution).where(*of)) or 0
+            self._limits.check("pins", count + 1)
+            execution.pinned_at = self._clock()
+
     def set_tags(self, execution: Execution, tags: list[str]) -> list[str]:
         """Replace the tags. Raises ValidationError."""
         execution.tags = check_tags(tags)
@@ -187,31 +204,6 @@ class ExecutionsService:
         query = select(ExecutionEvent).where(ExecutionEvent.execution_id == execution.id)
         query = query.order_by(ExecutionEvent.at.desc(), ExecutionEvent.id.desc()).limit(limit)
         return list(reversed(session.scalars(query).all()))
-
-    @staticmethod
-    def _filters(project_id: str, query: dict[str, Any]) -> list[ColumnElement[bool]]:
-        where: list[ColumnElement[bool]] = [Execution.project_id == project_id]
-        where.append(Execution.deleted_at.is_not(None) if query.get("deleted") else Execution.deleted_at.is_(None))
-        statuses: set[str] = set(query.get("statuses") or ())
-        if "incomplete" in statuses:
-            statuses = (statuses - {"incomplete"}) | set(INCOMPLETE)
-        if statuses:
-            where.append(Execution.state.in_(sorted(statuses)))
-        if query.get("counters"):
-            where.append(Execution.counter.in_(query["counters"]))
-        if query.get("creator"):
-            creator = query["creator"]
-            where.append(Execution.creator_id == creator if is_id(creator) else false())
-        if query.get("step"):
-            where.append(Execution.step == query["step"])
-        if query.get("adhoc") is not None:
-            of_kind = select(Commit.id).where(Commit.project_id == project_id, Commit.adhoc == query["adhoc"])
-            where.append(Execution.commit_id.in_(of_kind))
-        if query.get("text"):
-            text = query["text"]
-            found = Execution.title.icontains(text, autoescape=True) | Execution.step.icontains(text, autoescape=True)
-            where.append(found)
-        return where
 
     @staticmethod
     def _next_counter(session: Session, project: Project) -> int:

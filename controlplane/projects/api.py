@@ -7,6 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 from pydantic import BaseModel, Field
 
+from controlplane.projects.service import Changes
 from controlplane.web.body import parse
 from controlplane.web.context import current_actor, request_session, route, services
 from controlplane.web.paging import integer, page
@@ -20,6 +21,15 @@ class NewProject(BaseModel):
     name: str = Field(max_length=200)
     description: str = Field("", max_length=10_000)
     owner: str = Field("", max_length=200)
+
+
+class ProjectChanges(BaseModel):
+    """Body of a project's change; what is left out stays."""
+
+    name: str | None = Field(None, max_length=200)
+    description: str | None = Field(None, max_length=10_000)
+    yaml_path: str | None = Field(None, max_length=255)
+    default_environment: str | None = Field(None, max_length=64)
 
 
 class Variable(BaseModel):
@@ -67,6 +77,23 @@ def show(project_id: str) -> dict[str, Any]:
     """One project."""
     session = request_session()
     return services().projects.serialize(session, services().projects.get(session, current_actor(), project_id))
+
+
+@route(blueprint, "/<project_id>/", action="project.update", methods=["PUT", "PATCH"], body=ProjectChanges)
+def update(project_id: str) -> dict[str, Any]:
+    """Change its name, description, path of valohai.yaml or default environment (id or slug)."""
+    session = request_session()
+    changes = Changes(**parse(ProjectChanges).model_dump())
+    return services().projects.serialize(
+        session, services().projects.update(session, current_actor(), project_id, changes)
+    )
+
+
+@route(blueprint, "/<project_id>/", action="project.delete", methods=["DELETE"])
+def delete(project_id: str) -> Response:
+    """Hide the project with all that it holds, once nothing of it runs or waits."""
+    services().projects.delete(request_session(), current_actor(), project_id)
+    return Response(status=204)
 
 
 @route(blueprint, "/<project_id>/environment_variable/", action="variable.write", methods=["POST"], body=Variable)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import func, select
@@ -11,9 +12,13 @@ from sqlalchemy.orm import Session
 from controlplane.accounts.models import Organization, Team, User
 from controlplane.audit.service import AuditService
 from controlplane.clock import Clock, api_time
+from controlplane.data.stores.base import StoreError
+from controlplane.data.stores.keys import check_key
 from controlplane.db.ids import is_id
-from controlplane.errors import NotFoundError, ValidationError
+from controlplane.environments.service import visible_groups
+from controlplane.errors import ConflictError, NotFoundError, ValidationError
 from controlplane.executions.models import FINAL, INCOMPLETE, Execution
+from controlplane.limits import Limits
 from controlplane.permissions import Actor, can, require
 from controlplane.projects.models import Project, ProjectMembership, ProjectVariable
 from controlplane.security.vault import Vault
@@ -23,16 +28,42 @@ VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 MAX_VALUE = 64_000
 
 
+def check_variable(name: str, value: str) -> None:
+    """Raise ValidationError for a name or value that no container can have."""
+    if not VARIABLE_NAME.fullmatch(name):
+        raise ValidationError({"name": "Letters, digits and '_', not beginning with a digit."})
+    if len(value) > MAX_VALUE or "\0" in value:
+        raise ValidationError({"value": f"At most {MAX_VALUE} characters, and no NUL."})
+
+
 def variable_context(project_id: str, name: str) -> str:
     """What a project variable's ciphertext is bound to."""
     return f"project-variable:{project_id}:{name}"
 
 
+@dataclass(frozen=True)
+class Changes:
+    """What a project is to have from now on; None leaves it, an empty `default_environment` takes it away."""
+
+    name: str | None = None
+    description: str | None = None
+    yaml_path: str | None = None
+    default_environment: str | None = None
+
+
 class ProjectsService:
     """What people do with projects."""
 
-    def __init__(self, clock: Clock, vault: Vault, public_url: str, audit: AuditService | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        vault: Vault,
+        public_url: str,
+        audit: AuditService | None = None,
+        limits: Limits | None = None,
+    ) -> None:
         self._audit = audit or AuditService(clock)
+        self._limits = limits or Limits()
         self._clock = clock
         self._vault = vault
         self._public_url = public_url
@@ -52,20 +83,13 @@ class ProjectsService:
 
     def create(self, session: Session, actor: Actor, name: str, description: str, owner: str) -> Project:
         """A new project of `owner` (`org`, `org:team` or empty for the personal one). Raises ValidationError."""
-        name = name.strip()
-        if not PROJECT_NAME.fullmatch(name):
-            raise ValidationError(
-                {"name": "1 to 127 letters, digits, blanks, '.', '_' or '-'; the first is a letter or digit."}
-            )
+        name = self._checked_name(name)
         organization, team = self._owner(session, actor, owner)
         require(actor, "project.create", organization.id)
-        taken = select(Project.id).where(
-            Project.organization_id == organization.id, Project.name == name, Project.deleted_at.is_(None)
-        )
-        if session.scalar(taken):
-            raise ValidationError(
-                {"name": (f"{organization.name} has a project {name!r}; choose another name.", "unique")}
-            )
+        self._check_free(session, organization.id, name)
+        of = (Project.organization_id == organization.id, Project.deleted_at.is_(None))
+        count = session.scalar(select(func.count()).select_from(Project).where(*of)) or 0
+        self._limits.check("projects", count + 1)
         project = Project(
             organization_id=organization.id,
             team_id=team.id if team else None,
@@ -85,6 +109,36 @@ class ProjectsService:
         self._note(session, actor, "project.created", project, name=name)
         return project
 
+    def update(self, session: Session, actor: Actor, project_id: str, wanted: Changes) -> Project:
+        """Change what is not None. Raises NotFoundError, PermissionDeniedError, ValidationError."""
+        project = self.get(session, actor, project_id, "project.update")
+        if wanted.name is not None and wanted.name.strip() != project.name:
+            name = self._checked_name(wanted.name)
+            self._check_free(session, project.organization_id, name)
+            project.name = name
+        if wanted.description is not None:
+            project.description = wanted.description
+        if wanted.yaml_path is not None:
+            project.yaml_path = _checked_path(wanted.yaml_path)
+        if wanted.default_environment is not None:
+            project.default_environment_id = self._environment(session, project, wanted.default_environment)
+        self._note(session, actor, "project.updated", project, name=project.name)
+        return project
+
+    def delete(self, session: Session, actor: Actor, project_id: str) -> None:
+        """Hide it with all that it holds; its name is free again.
+
+        Raises NotFoundError, PermissionDeniedError, ConflictError while something of it is not over.
+        """
+        project = self.get(session, actor, project_id, "project.delete")
+        of = (Execution.project_id == project.id, Execution.state.in_(INCOMPLETE), Execution.deleted_at.is_(None))
+        going = session.scalar(select(func.count()).select_from(Execution).where(*of)) or 0
+        if going:
+            raise ConflictError(f"{going} of its executions are not over; stop them first (`vh exec stop --all`).")
+        self._note(session, actor, "project.deleted", project, name=project.name)
+        project.name = f"{project.name[:80]} (deleted {project.id})"
+        project.deleted_at = self._clock()
+
     def ownership_options(self, session: Session, actor: Actor) -> list[str]:
         """Names that `owner` may take."""
         names: list[str] = []
@@ -102,13 +156,13 @@ class ProjectsService:
     ) -> None:
         """Make or replace an environment variable; a secret one can't be read again. Raises ValidationError."""
         project = self.get(session, actor, project_id, "variable.write")
-        if not VARIABLE_NAME.fullmatch(name):
-            raise ValidationError({"name": "Letters, digits and '_', not beginning with a digit."})
-        if len(value) > MAX_VALUE or "\0" in value:
-            raise ValidationError({"value": f"At most {MAX_VALUE} characters, and no NUL."})
+        check_variable(name, value)
         stored = self._vault.encrypt(value, variable_context(project.id, name)) if secret else value
         row = session.scalar(self._variable(project.id, name))
         if row is None:
+            of = ProjectVariable.project_id == project.id
+            count = session.scalar(select(func.count()).select_from(ProjectVariable).where(of)) or 0
+            self._limits.check("variables", count + 1)
             row = ProjectVariable(organization_id=project.organization_id, project_id=project.id, name=name)
             session.add(row)
         row.value, row.secret = stored, secret
@@ -182,6 +236,7 @@ class ProjectsService:
             "owner": {"id": owner.id, "username": owner.name} if owner else None,
             "ctime": api_time(project.created_at),
             "yaml_path": project.yaml_path,
+            "default_environment": project.default_environment_id,
             "execution_summary": summary,
             "environment_variables": variables,
             "urls": {"display": f"{self._public_url}/projects/{project.id}/"},
@@ -209,5 +264,40 @@ class ProjectsService:
         return organization, team
 
     @staticmethod
+    def _checked_name(name: str) -> str:
+        name = name.strip()
+        if not PROJECT_NAME.fullmatch(name):
+            raise ValidationError(
+                {"name": "1 to 127 letters, digits, blanks, '.', '_' or '-'; the first is a letter or digit."}
+            )
+        return name
+
+    @staticmethod
+    def _check_free(session: Session, organization_id: str, name: str) -> None:
+        of = (Project.organization_id == organization_id, Project.name == name, Project.deleted_at.is_(None))
+        if session.scalar(select(Project.id).where(*of)):
+            raise ValidationError({"name": (f"There is a project {name!r}; choose another name.", "unique")})
+
+    @staticmethod
+    def _environment(session: Session, project: Project, wanted: str) -> str | None:
+        if not wanted:
+            return None
+        groups = visible_groups(session, frozenset({project.organization_id}))
+        found = [group.id for group in groups if wanted in (group.id, group.slug)]
+        if len(found) != 1:
+            known = ", ".join(group.slug for group in groups)[:500] or "none"
+            raise ValidationError(
+                {"default_environment": (f"No environment {wanted[:80]!r}; there is: {known}.", "does_not_exist")}
+            )
+        return found[0]
+
+    @staticmethod
     def _variable(project_id: str, name: str) -> Any:
         return select(ProjectVariable).where(ProjectVariable.project_id == project_id, ProjectVariable.name == name)
+
+
+def _checked_path(path: str) -> str:
+    try:
+        return check_key(path)
+    except StoreError as error:
+        raise ValidationError({"yaml_path": f"A path below the code's folder is expected: {error}."}) from error

@@ -13,8 +13,14 @@ from controlplane.db.ids import uuid7
 from controlplane.web import context, errors, headers, hosts
 from controlplane.web.services import Services
 
-FEATURES = ("accounts", "projects", "commits", "executions", "data", "environments", "logs", "stream")
+FEATURES = ("accounts", "projects", "commits", "executions", "data", "environments", "logs", "stream", "variables")
 EXTRA = (
+    "controlplane.accounts.people_api",
+    "controlplane.data.aliases_api",
+    "controlplane.data.uploads_api",
+    "controlplane.executions.bulk_api",
+    "controlplane.executions.comments_api",
+    "controlplane.logs.search_api",
     "controlplane.web.health",
     "controlplane.web.openapi",
     "controlplane.web.later",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from controlplane.errors import NotAuthenticatedError, PermissionDeniedError
 from controlplane.permissions import TABLE, Actor, require
 from controlplane.web import idempotency
+from controlplane.web.query import QueryField
 
 if TYPE_CHECKING:
     from controlplane.web.services import Services
@@ -45,12 +46,18 @@ SIGNED_ENDPOINTS = frozenset({"store.object_route"})
 
 @dataclass(frozen=True)
 class Described:
-    """What the OpenAPI document says of a route beyond its address: body model, query fields, files of a form."""
+    """What the OpenAPI document says of a route beyond its address.
+
+    Body model, query fields, files of a form, the answer's type where the view's own hint does not say it, and the
+    statuses that only this route gives.
+    """
 
     body: type[BaseModel] | None = None
-    query: dict[str, str] = field(default_factory=dict)
+    query: Mapping[str, str | QueryField] = field(default_factory=dict)
     form: bool = False
     files: dict[str, str] = field(default_factory=dict)
+    answer: Any = None
+    statuses: tuple[int, ...] = ()
 
 
 def route(
@@ -60,21 +67,24 @@ def route(
     action: str,
     methods: list[str] | None = None,
     body: type[BaseModel] | None = None,
-    query: dict[str, str] | None = None,
+    query: Mapping[str, str | QueryField] | None = None,
     form: bool = False,
     files: dict[str, str] | None = None,
+    answer: Any = None,
+    statuses: tuple[int, ...] = (),
 ) -> Callable[[View], View]:
     """Register a view and name what it does.
 
-    `action` is a key of the permission table, or `public`. `body`, `query` {field: sentence}, `form` (the body may be
-    a form) and `files` {part: media type} describe the route in the OpenAPI document. What the view did in
+    `action` is a key of the permission table, or `public`. `body`, `query` {field: sentence or QueryField}, `form`
+    (the body may be a form), `files` {part: media type}, `answer` (a type, where the view's hint does not say it) and
+    `statuses` (beyond the usual ones) describe the route in the OpenAPI document. What the view did in
     `request_session` is committed when it answers below 400. A POST under `/api/` with an `Idempotency-Key` is done
     once.
     """
 
     def register(view: View) -> View:
         @wraps(view)
-        def answer(**values: Any) -> Response:
+        def respond(**values: Any) -> Response:
             repeated = idempotency.answer_again() if request.method == "POST" else None
             if repeated is not None:
                 return repeated
@@ -84,9 +94,9 @@ def route(
                 commit()
             return response
 
-        cast(Any, answer).action = action
-        cast(Any, answer).described = Described(body, query or {}, form, files or {})
-        blueprint.add_url_rule(rule, view_func=answer, methods=methods or ["GET"])
+        cast(Any, respond).action = action
+        cast(Any, respond).described = Described(body, query or {}, form, files or {}, answer, statuses)
+        blueprint.add_url_rule(rule, view_func=respond, methods=methods or ["GET"])
         return view
 
     return register

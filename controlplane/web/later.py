@@ -24,7 +24,6 @@ KINDS = {
     "stores": "Stores",
     "registry-credentials": "Private registries",
     "repositories": "Git repositories",
-    "teams": "Teams",
 }
 METHODS = ["GET", "POST", "PUT", "DELETE"]
 

@@ -15,6 +15,7 @@ from werkzeug.wrappers import Response as BaseResponse
 from controlplane.accounts.api import VERSION
 from controlplane.permissions import TABLE
 from controlplane.web.context import PUBLIC, Described, route
+from controlplane.web.query import QueryField
 
 blueprint = Blueprint("openapi", __name__)
 ARGUMENT = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
@@ -122,9 +123,13 @@ def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
 
 def _query_parameters(described: Described) -> list[dict[str, Any]]:
     return [
-        {"name": name, "in": "query", "required": False, "description": sentence, "schema": {"type": "string"}}
-        for name, sentence in described.query.items()
+        entry.described(name) if isinstance(entry, QueryField) else _plain(name, entry)
+        for name, entry in described.query.items()
     ]
+
+
+def _plain(name: str, sentence: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "description": sentence, "schema": {"type": "string"}}
 
 
 def _body(described: Described, schemas: dict[str, Any]) -> dict[str, Any]:

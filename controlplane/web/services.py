@@ -8,12 +8,16 @@ from controlplane.accounts.service import AccountsService
 from controlplane.audit.service import AuditService
 from controlplane.clock import Clock, utc_now
 from controlplane.commits.service import CommitsService
+from controlplane.data.aliases import AliasesService
 from controlplane.data.service import DataService
 from controlplane.data.stores.folder import FolderStore
 from controlplane.data.stores.registry import StoreRegistry
+from controlplane.data.uploads import UploadsService
 from controlplane.db.session import Database, make_engine
 from controlplane.dispatch.queue import QueueProvider
+from controlplane.executions.comments import CommentsService
 from controlplane.executions.service import ExecutionsService
+from controlplane.limits import Limits
 from controlplane.logs.service import LogReader
 from controlplane.projects.service import ProjectsService
 from controlplane.security.signing import derive
@@ -21,6 +25,7 @@ from controlplane.security.vault import Vault
 from controlplane.settings import Settings
 from controlplane.stream.passing import Passing
 from controlplane.stream.tickets import Tickets
+from controlplane.variables.service import VariablesService
 
 
 @dataclass(frozen=True)
@@ -37,9 +42,13 @@ class Services:
     projects: ProjectsService
     commits: CommitsService
     executions: ExecutionsService
+    comments: CommentsService
+    variables: VariablesService
     stores: StoreRegistry
     logs: LogReader
     data: DataService
+    aliases: AliasesService
+    uploads: UploadsService
     tickets: Tickets
     streams: Passing
 
@@ -56,6 +65,7 @@ def build_services(settings: Settings, clock: Clock = utc_now) -> Services:
     )
     queues = QueueProvider(settings.queue_url.get_secret_value())
     audit = AuditService(clock)
+    limits = Limits(settings.limits)
     return Services(
         settings=settings,
         audit=audit,
@@ -63,13 +73,17 @@ def build_services(settings: Settings, clock: Clock = utc_now) -> Services:
         clock=clock,
         vault=vault,
         secret=secret,
-        accounts=AccountsService(db, clock, settings.session_ttl, settings.login_attempts_per_minute, audit),
-        projects=ProjectsService(clock, vault, settings.public_url, audit),
+        accounts=AccountsService(db, clock, settings.session_ttl, settings.login_attempts_per_minute, audit, limits),
+        projects=ProjectsService(clock, vault, settings.public_url, audit, limits),
         commits=CommitsService(db, clock, stores, settings),
         executions=ExecutionsService(clock, vault, settings),
+        comments=CommentsService(clock, limits),
+        variables=VariablesService(clock, vault, audit, limits),
         stores=stores,
         logs=LogReader(stores, queues),
-        data=DataService(stores, settings.public_url),
+        data=DataService(stores, settings.public_url, clock, audit, limits),
+        aliases=AliasesService(clock, audit, limits),
+        uploads=UploadsService(stores, clock, audit, limits, settings.upload_ttl, settings.upload_part_bytes),
         tickets=Tickets(secret, settings.stream_ticket_ttl, clock),
         streams=Passing(settings.stream_port, settings.web_streams, 3 * settings.stream_heartbeat),
     )

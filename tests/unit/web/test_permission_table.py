@@ -65,7 +65,9 @@ def test_roles_do_not_reach_other_things() -> None:
 
 def test_viewers_only_read() -> None:
     allowed = {action for action, roles in TABLE.items() if roles & {"viewer", "project:viewer"}}
-    assert allowed == {"project.read", "commit.read", "execution.read", "data.read", "data.download"}
+    assert allowed == {
+        "organization.read", "project.read", "commit.read", "execution.read", "data.read", "data.download",
+    }  # fmt: skip
 
 
 def test_hidden_and_denied_differ() -> None:

@@ -4,6 +4,7 @@ import json
 import time
 import uuid
 from os import urandom
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -26,6 +27,7 @@ def upgrade() -> None:
     op.add_column("execution", sa.Column("pinned_at", MOMENT, nullable=True))
     op.add_column("execution", sa.Column("metadata_points", sa.BigInteger(), nullable=False, server_default="0"))
     op.add_column("datum", sa.Column("creator_id", ID, nullable=True))
+    op.create_index("ix_datum_alias_datum_id", "datum_alias", ["datum_id"])
     _table(
         "organization_variable",
         sa.Column("name", sa.String(255), nullable=False),
@@ -100,6 +102,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     for name in NEW:
         op.drop_table(name)
+    op.drop_index("ix_datum_alias_datum_id", "datum_alias")
     op.drop_column("datum", "creator_id")
     op.drop_column("execution", "metadata_points")
     op.drop_column("execution", "pinned_at")
@@ -145,7 +148,7 @@ def _fill_uses() -> None:
         after = rows[-1].id
 
 
-def _datums(inputs: object) -> list[tuple[str, str]]:
+def _datums(inputs: Any) -> list[tuple[str, str]]:
     """(input, datum id) of an execution's inputs."""
     table = json.loads(inputs) if isinstance(inputs, str) else inputs
     pairs = [(name[:255], uri) for name, uris in (table or {}).items() for uri in uris]
