@@ -87,7 +87,7 @@ class AttemptRunner:
         """Through all states. Never raises: every failure becomes the attempt's end."""
         try:
             self._guarded(self._open_log)
-            self._save(slot=take_slot())
+            self._guarded(lambda: self._save(slot=take_slot()))
             while self._state.phase != ENDING:
                 self._guarded(self._step)
             self._end()

@@ -10,6 +10,7 @@ rest of the log and the end.
 
 from __future__ import annotations
 
+import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ class StateFile:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "state.json"
         self._job = folder / "job.json"
+        self._lock = threading.Lock()
 
     def create(self, job: dict[str, Any]) -> None:
         """Keep a granted job; its secrets stay sealed."""
@@ -68,5 +70,6 @@ class StateFile:
         return AttemptState(**read_json(self._path, {}))
 
     def save(self, state: AttemptState) -> None:
-        """Keep the state."""
-        write_json(self._path, asdict(state))
+        """Keep the state. The attempt's thread and the one that hears of a stop may do so at once."""
+        with self._lock:
+            write_json(self._path, asdict(state))
