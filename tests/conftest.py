@@ -6,5 +6,6 @@ pytest_plugins = [
     "fixtures.database",
     "fixtures.stack",
     "fixtures.web",
+    "fixtures.runs",
     "fixtures.executions",
 ]

@@ -8,14 +8,23 @@ from flask import Blueprint, request
 from pydantic import BaseModel
 
 from controlplane.errors import ValidationError
+from controlplane.web import query
 from controlplane.web.body import parse
 from controlplane.web.context import current_actor, request_session, route, services
-from controlplane.web.paging import boolean, integer, names, page
+from controlplane.web.paging import page
 
 blueprint = Blueprint("commits_api", __name__, url_prefix="/api/v0")
 
 
-INCLUDE = {"include": "`config` adds the text of valohai.yaml."}
+INCLUDE = {"include": query.words("`config` adds the text of valohai.yaml.")}
+LISTED: dict[str, query.QueryField] = {
+    "project": query.text("Id of the project.", required=True),
+    "adhoc": query.flag("Only ad-hoc ones, or none."),
+    "search": query.text("With this text in identifier, ref or description."),
+    **query.pages(),
+    **INCLUDE,
+}
+NAMED = {"project": query.text("Id of the project, where several have the same archive."), **INCLUDE}
 
 
 class PackageForm(BaseModel):
@@ -54,34 +63,18 @@ def of_project(project_id: str) -> list[dict[str, Any]]:
     return [services().commits.serialize(row) for row in services().commits.list(session, project)]
 
 
-@route(
-    blueprint,
-    "/commits/",
-    action="commit.list",
-    query={
-        "project": "Id of the project.",
-        "adhoc": "Only ad-hoc ones, or none.",
-        "limit": "At most so many.",
-        **INCLUDE,
-    },
-)
+@route(blueprint, "/commits/", action="commit.list", query=LISTED)
 def index() -> dict[str, Any]:
     """Commits of the project that the query names, newest first."""
-    session = request_session()
-    if not request.args.get("project"):
-        raise ValidationError({"project": ("Name the project: ?project=ID.", "required")})
-    project = services().projects.get(session, current_actor(), request.args["project"], "commit.read")
-    rows = services().commits.list(session, project, boolean("adhoc"), integer("limit", 100))
-    return page([services().commits.serialize(row, names("include")) for row in rows], None)
+    session, given = request_session(), query.read(LISTED)
+    project = services().projects.get(session, current_actor(), given["project"], "commit.read")
+    rows, count = services().commits.page(session, project, given.values)
+    return page([services().commits.serialize(row, given["include"] or set()) for row in rows], count)
 
 
-@route(
-    blueprint,
-    "/commits/<identifier>/",
-    action="commit.read",
-    query={"project": "Id of the project, where several have the same archive.", **INCLUDE},
-)
+@route(blueprint, "/commits/<identifier>/", action="commit.read", query=NAMED)
 def show(identifier: str) -> dict[str, Any]:
     """One commit by its identifier: a Git hash, or `~` and the SHA-256 of an archive."""
-    found = services().commits.find(request_session(), current_actor(), request.args.get("project") or None, identifier)
-    return services().commits.serialize(found, names("include"))
+    given = query.read(NAMED)
+    found = services().commits.find(request_session(), current_actor(), given["project"] or None, identifier)
+    return services().commits.serialize(found, given["include"] or set())

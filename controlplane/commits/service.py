@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO, Any
 
 import structlog
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -104,6 +104,20 @@ class CommitsService:
         """Newest first."""
         query = select(Commit).where(Commit.project_id == project.id).order_by(Commit.created_at.desc()).limit(limit)
         return list(session.scalars(query if adhoc is None else query.where(Commit.adhoc == adhoc)))
+
+    def page(self, session: Session, project: Project, wanted: Mapping[str, Any]) -> tuple[list[Commit], int]:
+        """(page, count), newest first. wanted: adhoc, search, limit, offset."""
+        where: list[ColumnElement[bool]] = [Commit.project_id == project.id]
+        if wanted["adhoc"] is not None:
+            where.append(Commit.adhoc == wanted["adhoc"])
+        if wanted["search"]:
+            columns = (Commit.identifier, Commit.ref, Commit.description)
+            where.append(or_(*(column.icontains(wanted["search"], autoescape=True) for column in columns)))
+        query = select(Commit).where(*where).order_by(Commit.created_at.desc(), Commit.id.desc())
+        rows = list(session.scalars(query.limit(wanted["limit"]).offset(wanted["offset"])))
+        if not wanted["offset"] and len(rows) < wanted["limit"]:
+            return rows, len(rows)
+        return rows, session.scalar(select(func.count()).select_from(Commit).where(*where)) or 0
 
     def find(self, session: Session, actor: Actor, project_id: str | None, identifier: str) -> Commit:
         """A readable commit by its whole identifier, or a prefix of at least 7. Raises NotFoundError."""

@@ -18,14 +18,17 @@ from controlplane.web.paging import page
 blueprint = Blueprint("aliases_api", __name__, url_prefix="/api/v0/datum-aliases")
 SIGNED = ORDERINGS.keys() | {f"-{name}" for name in ORDERINGS}
 LISTED: dict[str, query.QueryField] = {
-    "project": query.text("Id of the project."),
+    "project": query.text("Id of the project.", required=True),
     "search": query.text("With this text in the name."),
     "ordering": query.choice("By which field; with '-' before it descending.", tuple(sorted(SIGNED))),
     "deleted": query.flag("Accepted for the client tools: removed aliases are never shown."),
     "no_count": query.flag("Accepted for the client tools."),
     **query.pages(),
 }
-NAMED = {"project": query.text("Id of the project."), "name": query.text("Name of the alias.")}
+NAMED = {
+    "project": query.text("Id of the project.", required=True),
+    "name": query.text("Name of the alias.", required=True),
+}
 PAGES = query.pages()
 
 
@@ -47,14 +50,14 @@ class AliasTarget(BaseModel):
 def index() -> dict[str, Any]:
     """Aliases of a project, the newest change first."""
     session, wanted = request_session(), query.read(LISTED)
-    project = services().projects.get(session, current_actor(), wanted["project"] or "", "data.read")
+    project = services().projects.get(session, current_actor(), wanted["project"], "data.read")
     ordering = wanted["ordering"] or "-mtime"
     limit, offset = (0, 0) if wanted["deleted"] else (wanted["limit"], wanted["offset"])
     rows, count = services().aliases.list(session, project.id, ordering, limit, offset, search=wanted["search"])
     return page([services().aliases.serialize(session, row) for row in rows], 0 if wanted["deleted"] else count)
 
 
-@route(blueprint, "/", action="data.write", methods=["POST"], body=NewAlias, statuses=(409,))
+@route(blueprint, "/", action="data.write", methods=["POST"], body=NewAlias)
 def create() -> tuple[dict[str, Any], int]:
     """Make an alias; 409 when there is one of that name: move it by PUT."""
     session, body = request_session(), parse(NewAlias)
@@ -67,8 +70,8 @@ def create() -> tuple[dict[str, Any], int]:
 def resolve() -> dict[str, Any]:
     """The alias of that name with its whole datum, checksums too."""
     session, wanted = request_session(), query.read(NAMED)
-    project = services().projects.get(session, current_actor(), wanted["project"] or "", "data.read")
-    row = services().aliases.resolve(session, project.id, wanted["name"] or "")
+    project = services().projects.get(session, current_actor(), wanted["project"], "data.read")
+    row = services().aliases.resolve(session, project.id, wanted["name"])
     datum = session.get_one(Datum, row.datum_id)
     return {**services().aliases.serialize(session, row), "datum": services().data.serialize(session, datum)}
 

@@ -72,7 +72,7 @@ def download(datum_id: str) -> dict[str, str]:
     return {"url": services().data.download_url(request_session(), _get(datum_id, "data.download"))}
 
 
-@route(blueprint, "/v0/data/<datum_id>/tags/", action="data.write", methods=["POST"], body=DatumTags, statuses=(409,))
+@route(blueprint, "/v0/data/<datum_id>/tags/", action="data.write", methods=["POST"], body=DatumTags)
 def tags(datum_id: str) -> dict[str, Any]:
     """Replace the tags."""
     return {"tags": services().data.set_tags(_get(datum_id, "data.write"), parse(DatumTags).tags)}
@@ -84,16 +84,14 @@ def metadata(datum_id: str) -> dict[str, Any]:
     return _get(datum_id).user_metadata
 
 
-@route(blueprint, "/v0/data/<datum_id>/metadata/", action="data.write", methods=["PUT"], body=Metadata, statuses=(409,))
+@route(blueprint, "/v0/data/<datum_id>/metadata/", action="data.write", methods=["PUT"], body=Metadata)
 def replace_metadata(datum_id: str) -> dict[str, Any]:
     """Replace the metadata; `valohai.tags` and `valohai.alias` work as in an output's own."""
     datum = _get(datum_id, "data.write")
     return services().data.describe(request_session(), current_actor(), datum, read_object())
 
 
-@route(
-    blueprint, "/v0/data/<datum_id>/metadata/", action="data.write", methods=["POST"], body=Metadata, statuses=(409,)
-)
+@route(blueprint, "/v0/data/<datum_id>/metadata/", action="data.write", methods=["POST"], body=Metadata)
 def add_metadata(datum_id: str) -> dict[str, Any]:
     """Lay these names over the metadata; null takes a name away."""
     datum = _get(datum_id, "data.write")

@@ -42,7 +42,7 @@ def lineage(session: Session, datum: Datum, depth: int) -> Graph:
         if graph.is_full:
             graph.cut = f"Only the first {MAX_NODES} things are shown."
         elif border and _goes_on(session, border, back=step is _back):
-            graph.cut = graph.cut or f"It goes on beyond {depth} executions; ask for more, up to {MAX_DEPTH}."
+            graph.cut = graph.cut or f"It goes on beyond this depth of {depth}; ask for more, up to {MAX_DEPTH}."
     return graph
 
 

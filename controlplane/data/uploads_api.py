@@ -30,7 +30,7 @@ class NewUpload(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
-@route(blueprint, "/", action="data.upload", methods=["POST"], body=NewUpload, statuses=(409,))
+@route(blueprint, "/", action="data.upload", methods=["POST"], body=NewUpload)
 def create() -> tuple[dict[str, Any], int]:
     """Open an upload; its parts are sent to the addresses that `parts/` gives."""
     body, session = parse(NewUpload), request_session()
@@ -55,7 +55,7 @@ def parts(upload_id: str) -> list[dict[str, Any]]:
     return services().uploads.parts(request_session(), _get(upload_id), given["first"], given["count"])
 
 
-@route(blueprint, "/<upload_id>/complete/", action="data.upload", methods=["POST"], statuses=(409,))
+@route(blueprint, "/<upload_id>/complete/", action="data.upload", methods=["POST"])
 def complete(upload_id: str) -> dict[str, Any]:
     """Make the datum; 409 names missing parts, or says that the checksum is another one."""
     session, row = request_session(), _get(upload_id)
@@ -65,7 +65,7 @@ def complete(upload_id: str) -> dict[str, Any]:
     return services().data.serialize(session, datum)
 
 
-@route(blueprint, "/<upload_id>/", action="data.upload", methods=["DELETE"], statuses=(409,))
+@route(blueprint, "/<upload_id>/", action="data.upload", methods=["DELETE"])
 def abort(upload_id: str) -> Response:
     """Give it up; what was sent is removed."""
     services().uploads.abort(request_session(), _get(upload_id))

@@ -60,8 +60,6 @@ def index() -> dict[str, Any]:
     """Executions of the project that the query names, newest first."""
     session = request_session()
     wanted = query.read(LISTED)
-    if not wanted["project"]:
-        raise ValidationError({"project": ("Name the project: ?project=ID.", "required")})
     project = services().projects.get(session, current_actor(), wanted["project"], "execution.read")
     include = wanted["include"] or set()
     columns = () if include else BRIEF
@@ -81,7 +79,7 @@ def show(key: str) -> dict[str, Any]:
     return full(request_session(), _get(key), services().settings.public_url, services().clock(), exclude)
 
 
-@route(blueprint, "/<key>/", action="execution.delete", methods=["DELETE"], statuses=(409,))
+@route(blueprint, "/<key>/", action="execution.delete", methods=["DELETE"])
 def delete(key: str) -> Response:
     """Hide an ended execution."""
     services().executions.delete(request_session(), _get(key, "execution.delete"))
@@ -112,7 +110,7 @@ def tags(key: str) -> dict[str, Any]:
     return {"tags": services().executions.set_tags(execution, parse(Tags).tags)}
 
 
-@route(blueprint, "/<key>/pin/", action="execution.tag", methods=["POST"], statuses=(409,))
+@route(blueprint, "/<key>/pin/", action="execution.tag", methods=["POST"])
 def pin(key: str) -> dict[str, Any]:
     """Pin it for everybody of the project."""
     execution = _get(key, "execution.tag")

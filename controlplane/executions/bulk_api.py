@@ -32,7 +32,7 @@ class Bulk(BaseModel):
     dry_run: bool = False
 
 
-@route(blueprint, "/bulk/", action="execution.create", methods=["POST"], body=Bulk, statuses=(409,))
+@route(blueprint, "/bulk/", action="execution.create", methods=["POST"], body=Bulk)
 def bulk() -> dict[str, Any]:
     """Do it to all that the query finds, oldest first; `left` says how many are for the next call.
 
@@ -51,14 +51,15 @@ def bulk() -> dict[str, Any]:
 
 
 def _wanted(body: Bulk) -> dict[str, Any]:
-    unknown = sorted(set(body.query) - FIELDS.keys() | ({"project"} & set(body.query)))
+    fields = {name: field for name, field in FIELDS.items() if name != "project"}
+    unknown = sorted(set(body.query) - fields.keys())
     if unknown:
         raise ValidationError({f"query.{name[:80]}": ("The list has no such field.", "unknown") for name in unknown})
     given: MultiDict[str, str] = MultiDict()
     for name, value in body.query.items():
         for one in value if isinstance(value, list) else [value]:
             given.add(name, str(one))
-    wanted = query.read(FIELDS, given).values
+    wanted = query.read(fields, given).values
     if not wanted["status"]:
         states = {"stop": ["incomplete"], "delete": list(FINAL)}
         wanted["status"] = states.get(body.action, [])

@@ -31,7 +31,7 @@ def index(key: str) -> dict[str, Any]:
     return page(rows, count)
 
 
-@route(blueprint, "/", action="execution.comment", methods=["POST"], body=CommentText, statuses=(409,))
+@route(blueprint, "/", action="execution.comment", methods=["POST"], body=CommentText)
 def create(key: str) -> tuple[dict[str, Any], int]:
     """Write one."""
     session, execution = request_session(), _get(key, "execution.comment")
@@ -39,9 +39,7 @@ def create(key: str) -> tuple[dict[str, Any], int]:
     return services().comments.serialize(session, row), 201
 
 
-@route(
-    blueprint, "/<comment_id>/", action="execution.comment", methods=["PUT", "PATCH"], body=CommentText, statuses=(409,)
-)
+@route(blueprint, "/<comment_id>/", action="execution.comment", methods=["PUT", "PATCH"], body=CommentText)
 def edit(key: str, comment_id: str) -> dict[str, Any]:
     """Change one's own."""
     session, execution = request_session(), _get(key, "execution.comment")

@@ -13,7 +13,9 @@ from sqlalchemy import ColumnElement, Float, String, and_, case, cast, exists, f
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 # The longer signs stand first, so that `<=` is not read as `<`.
-PATTERN = r"^[^<>=!]{1,255}((=|!=)[^\n]{0,1000}|(<=|>=|<|>)-?[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?)$"
+PATTERN = (
+    r"^[^<>=!\u0000]{1,255}((=|!=)[^\n\u0000]{0,1000}|(<=|>=|<|>)-?[0-9]{1,15}(\.[0-9]{1,15})?([eE][+-]?[0-9]{1,2})?)$"
+)
 _WHOLE = re.compile(PATTERN)
 _PARTS = re.compile(r"(?P<name>[^<>=!]+)(?P<sign><=|>=|!=|=|<|>)(?P<value>[^\n]*)")
 SIGNS: dict[str, Callable[[Any, Any], Any]] = {
@@ -67,11 +69,10 @@ def matches(session: Session, column: InstrumentedAttribute[Any], condition: Con
 
 def has_tag(session: Session, column: InstrumentedAttribute[Any], tag: str) -> ColumnElement[bool]:
     """Rows whose JSON list in `column` has this text."""
-    if session.get_bind().dialect.name == "sqlite":
-        entries = func.json_each(column).table_valued("value")
-        return exists(select(1).select_from(entries).where(entries.c.value == tag))
-    element = func.json_array_elements_text(column).column_valued("entry")
-    return exists(select(1).select_from(element).where(element == tag))
+    sqlite = session.get_bind().dialect.name == "sqlite"
+    expand = func.json_each if sqlite else func.json_array_elements_text
+    entries = expand(column).table_valued("value")
+    return exists(select(1).select_from(entries).where(entries.c.value == tag))
 
 
 def _parts(column: InstrumentedAttribute[Any], name: str, *, sqlite: bool) -> tuple[Any, Any]:

@@ -14,7 +14,7 @@ from controlplane.web.context import current_actor, request_session, route, serv
 blueprint = Blueprint("log_search_api", __name__, url_prefix="/api/v1/executions")
 MAX_MATCHES = 1_000
 FIELDS = {
-    "q": query.text("What to look for.", MAX_PATTERN),
+    "q": query.text("What to look for.", MAX_PATTERN, required=True),
     "regex": query.flag("`q` is a regular expression of RE2; else it is looked for as it is."),
     "any_case": query.flag("Large and small letters are the same."),
     "stream": query.choice("Only lines of these streams.", tuple(sorted(STREAMS)), many=True),
@@ -32,7 +32,7 @@ def search(key: str) -> dict[str, Any]:
     """
     given, session = query.read(FIELDS), request_session()
     execution = services().executions.get(session, current_actor(), key)
-    match = matcher(given["q"] or "", regex=bool(given["regex"]), any_case=bool(given["any_case"]))
+    match = matcher(given["q"], regex=bool(given["regex"]), any_case=bool(given["any_case"]))
     after = parse_cursor(given["cursor"])
     attempts = services().executions.attempts(session, execution)
     found = LogSearch(services().logs).run(session, attempts, match, after, given["limit"], given["stream"])

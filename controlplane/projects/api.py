@@ -8,11 +8,15 @@ from flask import Blueprint, Response
 from pydantic import BaseModel, Field
 
 from controlplane.projects.service import Changes
+from controlplane.web import query
 from controlplane.web.body import parse
 from controlplane.web.context import current_actor, request_session, route, services
-from controlplane.web.paging import integer, page
+from controlplane.web.paging import page
 
 blueprint = Blueprint("projects_api", __name__, url_prefix="/api/v0/projects")
+
+
+LISTED = {"search": query.text("With this text in the name."), **query.pages(50)}
 
 
 class NewProject(BaseModel):
@@ -46,14 +50,15 @@ class VariableName(BaseModel):
     name: str
 
 
-@route(
-    blueprint, "/", action="project.list", query={"limit": "At most so many.", "offset": "Leave out the first ones."}
-)
+@route(blueprint, "/", action="project.list", query=LISTED)
 def index() -> dict[str, Any]:
     """Projects, by name."""
-    session = request_session()
+    session, given = request_session(), query.read(LISTED)
     rows = services().projects.list(session, current_actor())
-    shown = rows[integer("offset", 0) :][: integer("limit", 50)]
+    if given["search"]:
+        sought = given["search"].casefold()
+        rows = [row for row in rows if sought in row.name.casefold()]
+    shown = rows[given["offset"] :][: given["limit"]]
     return page(services().projects.serialize_all(session, shown), len(rows))
 
 

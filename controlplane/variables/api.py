@@ -33,14 +33,7 @@ def variables(organization_id: str) -> list[dict[str, Any]]:
     return services().variables.of_organization(request_session(), current_actor(), organization_id)
 
 
-@route(
-    blueprint,
-    "/variables/<name>/",
-    action="organization.variable",
-    methods=["PUT"],
-    body=VariableValue,
-    statuses=(409,),
-)
+@route(blueprint, "/variables/<name>/", action="organization.variable", methods=["PUT"], body=VariableValue)
 def set_variable(organization_id: str, name: str) -> dict[str, Any]:
     """Make or replace one."""
     actor, body = current_actor(), parse(VariableValue)
@@ -60,14 +53,7 @@ def groups(organization_id: str) -> list[dict[str, Any]]:
     return services().variables.groups(request_session(), current_actor(), organization_id)
 
 
-@route(
-    blueprint,
-    "/variable-groups/",
-    action="organization.variable",
-    methods=["POST"],
-    body=NewGroup,
-    statuses=(409,),
-)
+@route(blueprint, "/variable-groups/", action="organization.variable", methods=["POST"], body=NewGroup)
 def create_group(organization_id: str) -> tuple[dict[str, Any], int]:
     """An empty group."""
     session, body = request_session(), parse(NewGroup)
@@ -88,7 +74,6 @@ def delete_group(organization_id: str, group_id: str) -> Response:
     action="organization.variable",
     methods=["PUT"],
     body=VariableValue,
-    statuses=(409,),
 )
 def set_in_group(organization_id: str, group_id: str, name: str) -> dict[str, Any]:
     """Make or replace a variable of a group."""

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from controlplane.web.services import Services
 
 HEADER = "Idempotency-Key"
-KEY = re.compile(r"[\x21-\x7e]{1,128}")
+PATTERN = "^[!-~]{1,128}$"
+KEY = re.compile(PATTERN)
 MAX_ANSWER = 1_000_000
 
 

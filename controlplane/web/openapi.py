@@ -14,10 +14,12 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from controlplane.accounts.api import VERSION
 from controlplane.permissions import TABLE
+from controlplane.web import idempotency
 from controlplane.web.context import PUBLIC, Described, route
 from controlplane.web.query import QueryField
 
 blueprint = Blueprint("openapi", __name__)
+BRACED = re.compile(r"{([^{}]+)}")
 ARGUMENT = re.compile(r"<(?:[^:<>]+:)?([^<>]+)>")
 REFERENCE = "#/components/schemas/{model}"
 SKIPPED = frozenset({"HEAD", "OPTIONS"})
@@ -44,7 +46,13 @@ ANSWERS = {
     "401": ("Nobody is signed in.", "Problem"),
     "403": ("Known, but not allowed.", "Problem"),
     "404": ("No such thing, or none that you may know of.", "Problem"),
+    "409": (
+        "The state of things forbids it now, a cap is reached, or the Idempotency-Key is another request's.",
+        "Problem",
+    ),
+    "413": ("The body is too large.", "Problem"),
     "429": ("Above a rate; see Retry-After.", "Problem"),
+    "503": ("A part that is needed does not answer now.", "Problem"),
     "501": ("Not answered by this version.", "Problem"),
 }
 
@@ -66,6 +74,7 @@ def describe(app: Flask) -> dict[str, Any]:
         for method in sorted((rule.methods or set()) - SKIPPED):
             shown = paths.setdefault(ARGUMENT.sub(r"{\1}", rule.rule), {})
             shown[method.lower()] = _operation(rule, method, view, schemas)
+    _link(paths)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Remora", "version": VERSION, "license": {"name": "Apache-2.0"}},
@@ -90,7 +99,7 @@ def _operation(rule: Rule, method: str, view: Any, schemas: dict[str, Any]) -> d
         "summary": summary,
         "tags": [rule.rule.split("/")[3] or "api"],
         "parameters": [*_path_parameters(rule), *_query_parameters(described)],
-        "responses": _answers(view, action, schemas),
+        "responses": _answers(method, view, action, described, schemas),
         "x-action": action,
     }
     if more.strip():
@@ -107,11 +116,28 @@ def _operation(rule: Rule, method: str, view: Any, schemas: dict[str, Any]) -> d
                 "name": "Idempotency-Key",
                 "in": "header",
                 "required": False,
-                "schema": {"type": "string", "maxLength": 128},
+                "schema": {"type": "string", "pattern": idempotency.PATTERN},
                 "description": "The same key and body again make nothing new, for 24 hours.",
             }
         )
     return operation
+
+
+def _link(paths: dict[str, dict[str, Any]]) -> None:
+    """Name, beside what each create answers, the calls that take the new thing's id."""
+    for path, shown in paths.items():
+        success = shown.get("post", {}).get("responses", {}).get("2XX")
+        for other, operations in paths.items() if success else ():
+            rest = other.removeprefix(path)
+            if rest == other or not rest.startswith("{"):
+                continue
+            given = {name: f"$request.path.{name}" for name in BRACED.findall(path)}
+            given[rest[1:].partition("}")[0]] = "$response.body#/id"
+            if set(given) != set(BRACED.findall(other)):
+                continue
+            for operation in operations.values():
+                link = {"operationId": operation["operationId"], "parameters": given}
+                success.setdefault("links", {})[operation["operationId"]] = link
 
 
 def _path_parameters(rule: Rule) -> list[dict[str, Any]]:
@@ -144,15 +170,19 @@ def _body(described: Described, schemas: dict[str, Any]) -> dict[str, Any]:
     return {"required": True, "content": content}
 
 
-def _answers(view: Any, action: str, schemas: dict[str, Any]) -> dict[str, Any]:
-    hint = get_type_hints(inspect.unwrap(view)).get("return", Any)
-    codes = ["400", "401", "403", "404", "429"] if action != PUBLIC else ["400", "429"]
+def _answers(method: str, view: Any, action: str, described: Described, schemas: dict[str, Any]) -> dict[str, Any]:
+    hint = described.answer or get_type_hints(inspect.unwrap(view)).get("return", Any)
+    codes = {"400", "429", "503", *(str(code) for code in described.statuses)}
+    if action != PUBLIC:
+        codes |= {"401", "403", "404"}
+    if method != "GET":
+        codes |= {"409", "413"}
     found: dict[str, Any] = {}
     if hint is NoReturn:
-        codes = ["401", "501"]
+        codes = {"400", "401", "404", "409", "413", "501"}
     else:
         found["2XX"] = _success(hint, schemas)
-    for code in codes:
+    for code in sorted(codes):
         sentence, schema = ANSWERS[code]
         reference = {"$ref": REFERENCE.format(model=schema)}
         found[code] = {"description": sentence, "content": {"application/json": {"schema": reference}}}

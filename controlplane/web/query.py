@@ -13,6 +13,7 @@ from controlplane.errors import ValidationError
 from controlplane.web.paging import MAX_LIMIT, MAX_OFFSET
 
 MAX_REPEATED = 1_000
+NO_NUL = "^[^\\u0000]*$"
 Schema = dict[str, Any]
 
 
@@ -25,16 +26,17 @@ class QueryField:
     read: Callable[[str], Any]
     many: bool = False
     default: Any = None
+    required: bool = False
 
     def described(self, name: str) -> Schema:
         """The parameter as OpenAPI writes it."""
         schema = {"type": "array", "items": self.schema, "maxItems": MAX_REPEATED} if self.many else self.schema
         if self.default is not None and not self.many:
             schema = {**schema, "default": self.default}
-        return {"name": name, "in": "query", "required": False, "description": self.sentence, "schema": schema}
+        return {"name": name, "in": "query", "required": self.required, "description": self.sentence, "schema": schema}
 
 
-def text(sentence: str, most: int = 255, *, many: bool = False) -> QueryField:
+def text(sentence: str, most: int = 255, *, many: bool = False, required: bool = False) -> QueryField:
     """Any text of at most `most` characters."""
 
     def read(given: str) -> str:
@@ -42,7 +44,7 @@ def text(sentence: str, most: int = 255, *, many: bool = False) -> QueryField:
             raise ValueError(f"At most {most} characters.")
         return given
 
-    return QueryField(sentence, {"type": "string", "maxLength": most}, read, many)
+    return QueryField(sentence, {"type": "string", "maxLength": most, "pattern": NO_NUL}, read, many, required=required)
 
 
 def whole(sentence: str, low: int, high: int, default: int | None = None, *, many: bool = False) -> QueryField:
@@ -103,7 +105,11 @@ def moment(sentence: str) -> QueryField:
 
 def words(sentence: str) -> QueryField:
     """A comma list; blanks around its entries are dropped."""
-    return QueryField(sentence, {"type": "string"}, lambda given: {w.strip() for w in given.split(",") if w.strip()})
+    return QueryField(
+        sentence,
+        {"type": "string", "pattern": NO_NUL},
+        lambda given: {w.strip() for w in given.split(",") if w.strip()},
+    )
 
 
 def pages(limit: int = 100) -> dict[str, QueryField]:
@@ -134,6 +140,8 @@ def read(fields: Mapping[str, QueryField], source: Any = None) -> Given:
             if len(given) > MAX_REPEATED:
                 raise ValueError(f"At most {MAX_REPEATED} times.")
             values = [declared.read(one) for one in given]
+            if declared.required and not any(given):
+                errors[name] = ("Say this: it is needed.", "required")
         except ValueError as error:
             errors[name] = str(error)
             continue
