@@ -7,5 +7,6 @@ from types import MappingProxyType
 from controlplane.chores.housekeeping import HOUSEKEEPING
 from controlplane.chores.kinds import Kinds
 from controlplane.chores.retention import RETENTION
+from controlplane.data.chores import DATA_RETENTION, UPLOADS
 
-KINDS: Kinds = MappingProxyType({kind.name: kind for kind in (HOUSEKEEPING, RETENTION)})
+KINDS: Kinds = MappingProxyType({kind.name: kind for kind in (HOUSEKEEPING, RETENTION, UPLOADS, DATA_RETENTION)})

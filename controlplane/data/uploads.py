@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, BinaryIO, cast
 
 from sqlalchemy import func, select
@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from controlplane.audit.service import AuditService
 from controlplane.clock import Clock, api_time
 from controlplane.data.models import Datum, Upload
+from controlplane.data.parts import part_bytes, part_key, parts_of, remove_parts
 from controlplane.data.stores.base import ObjectStore, StoreError
 from controlplane.data.stores.folder import FolderStore
 from controlplane.data.stores.keys import check_key
@@ -239,32 +240,6 @@ class UploadsService:
         if not isinstance(store, FolderStore):
             return max(1, size)
         return max(self._min_part, -(-size // MAX_PARTS))
-
-
-def parts_of(row: Upload) -> int:
-    """How many parts it has; an empty file is one."""
-    return max(1, -(-row.size // row.part_size))
-
-
-def part_bytes(row: Upload, number: int) -> int:
-    """Size of a part."""
-    return min(row.part_size, row.size - (number - 1) * row.part_size)
-
-
-def part_key(row: Upload, number: int) -> str:
-    """Where a part lies: a file of one part is in its place at once."""
-    return row.key if parts_of(row) == 1 else f"{row.project_id}/uploads/{row.id}.parts/{number:05d}"
-
-
-def remove_parts(store: ObjectStore, row: Upload) -> None:
-    """Remove what was sent. Raises StoreError."""
-    for number in range(1, parts_of(row) + 1):
-        store.delete(part_key(row, number))
-
-
-def is_overdue(row: Upload, now: datetime) -> bool:
-    """Whether an open upload was left alone for too long."""
-    return row.state == "open" and row.expires_at < now
 
 
 def _chained(store: ObjectStore, row: Upload) -> Iterator[bytes]:

@@ -180,12 +180,12 @@ def test_the_schedule_asks_again_when_the_time_has_passed(world: World) -> None:
         with world.db.read(SYSTEM) as session:
             return sorted(session.scalars(select(Chore.kind)))
 
-    assert asked() == ["housekeeping", "retention"]
-    assert asked() == ["housekeeping", "retention"]
+    assert asked() == ["data-retention", "housekeeping", "retention", "uploads"]
+    assert asked() == ["data-retention", "housekeeping", "retention", "uploads"]
     with world.db.begin(SYSTEM) as session:
         for chore in session.scalars(select(Chore)):
             chore.state, chore.created_at = "done", chore.created_at - timedelta(hours=2)
-    assert asked() == ["housekeeping", "housekeeping", "retention"]
+    assert asked() == ["data-retention", "housekeeping", "housekeeping", "retention", "uploads", "uploads"]
 
 
 def test_an_interval_of_zero_is_never(database: Database, database_url: str, tmp_path: Path) -> None:
