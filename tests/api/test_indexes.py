@@ -17,11 +17,13 @@ from controlplane.db.session import SYSTEM
 from controlplane.dispatch.dispatcher import Dispatcher, running_by_project
 from controlplane.dispatch.leases import LeaseKeeper
 from controlplane.dispatch.waiting import WaitingReasons
+from fixtures.runs import Runs
 from fixtures.web import World, make_archive
 
 # Tables that grow with every execution.
 GROWING = (
     "execution", "attempt", "execution_event", "metadata_point", "usage_sample", "datum", "datum_alias", "log_segment",
+    "execution_comment", "datum_use", "alias_change", "upload",
     "commit", "audit_event", "idempotency_record", "login_failure", "chore",
 )  # fmt: skip
 Statement = tuple[str, Any]
@@ -75,6 +77,11 @@ def execution(world: World) -> dict[str, Any]:
 
 def test_pages_and_calls_use_indexes(world: World, execution: dict[str, Any]) -> None:
     key, project = execution["id"], world.project
+    datum = Runs(world, execution["commit"]["identifier"]).datum("a.csv", b"1", key)
+    ann = world.client("ann")
+    alias = ann.post("/api/v0/datum-aliases/", json={"project": project, "name": "best", "datum": datum}).json["id"]
+    wanted = {"project": project, "name": "a", "size": 1, "sha256": "0" * 64}
+    upload = ann.post("/api/v1/uploads/", json=wanted).json["id"]
     paths = [
         "/api/v0/projects/?limit=9000",
         f"/api/v0/projects/{project}/",
@@ -88,6 +95,35 @@ def test_pages_and_calls_use_indexes(world: World, execution: dict[str, Any]) ->
         *(f"/api/v0/executions/{key}/{part}/" for part in ("events", "status-events", "metadata", "outputs")),
         f"/api/v0/data/?project={project}&limit=100&ordering=-ctime&deleted=false&no_count=true",
         f"/api/v0/data/?output_execution={key}&limit=5000",
+        *(
+            f"/api/v0/executions/?project={project}&{query}"
+            for query in (
+                "tag=a",
+                "parameter=epochs>1",
+                "metadata=loss<1",
+                "search=a",
+                "environment=here",
+                "adhoc=true",
+                f"creator={world.users['ann']}",
+                "created_after=2026-01-01T00:00:00Z",
+                "pinned=true",
+                f"id={key}",
+                "commit=abc",
+                "include=commit,parameters",
+                "ordering=-etime",
+            )
+        ),
+        *(f"/api/v0/data/?project={project}&{query}" for query in ("tag=a", "name=*.csv", "store=data", "search=a")),
+        f"/api/v0/executions/{key}/comments/",
+        f"/api/v1/executions/{key}/log-search/?q=a",
+        f"/api/v1/data/{datum}/lineage/",
+        f"/api/v0/data/{datum}/",
+        f"/api/v0/datum-aliases/{alias}/history/",
+        f"/api/v0/datum-aliases/resolve/?project={project}&name=best",
+        f"/api/v1/uploads/{upload}/",
+        "/api/v0/users/",
+        "/api/v0/organizations/",
+        "/api/v0/teams/",
         f"/api/v0/datum-aliases/?project={project}",
         "/api/v0/environments/?limit=9000&include=unfinished_job_count",
     ]
@@ -114,6 +150,10 @@ def test_a_new_execution_uses_indexes(world: World, execution: dict[str, Any]) -
     with recorded(engine) as statements:
         made = ann.post("/api/v0/executions/", json=body)
         assert made.status_code == 201
+        assert ann.post(f"/api/v0/executions/{made.json['id']}/copy/", json={}).status_code == 201
+        assert ann.post(f"/api/v0/executions/{made.json['id']}/comments/", json={"text": "a"}).status_code == 201
+        assert ann.post(f"/api/v0/executions/{made.json['id']}/pin/").status_code == 200
+        assert ann.post(f"/api/v0/executions/{made.json['id']}/purge-outputs/").status_code == 200
         assert ann.post(f"/api/v0/executions/{made.json['id']}/stop/").status_code == 200
     assert scans(engine, statements) == set()
 

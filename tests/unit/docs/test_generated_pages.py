@@ -21,7 +21,7 @@ def _tool(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["gen_reasons", "gen_settings", "gen_never_run"])
+@pytest.mark.parametrize("name", ["gen_limits", "gen_reasons", "gen_settings", "gen_never_run"])
 def test_the_page_is_current(name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "tools" / f"{name}.py"), "--check"], capture_output=True, text=True, cwd=ROOT
