@@ -18,17 +18,45 @@ LONGEST_PAUSE = 5.0
 AWAY = (QueueError, OperationalError, InterfaceError, PoolTimeoutError)
 
 
+class Bell:
+    """One loop wakes others of its process; those of another process find the same work at their next pass."""
+
+    def __init__(self) -> None:
+        self._sleepers: list[threading.Event] = []
+
+    def sleeper(self) -> threading.Event:
+        """Set whenever the bell rings; whoever waits for it clears it."""
+        event = threading.Event()
+        self._sleepers.append(event)
+        return event
+
+    def ring(self) -> None:
+        """Wake all."""
+        for event in self._sleepers:
+            event.set()
+
+
 class LedLoop:
-    """Runs a pass again and again while this process leads, and tells why it can't. Times in seconds."""
+    """Runs a pass again and again while this process leads, and tells why it can't. Times in seconds.
+
+    `wake` ends a pause early, and has to be set after `stop` as well.
+    """
 
     def __init__(
-        self, name: str, lease: LeaseKeeper, work: Callable[[LeaseKeeper], object], pause: float, renew: float
+        self,
+        name: str,
+        lease: LeaseKeeper,
+        work: Callable[[LeaseKeeper], object],
+        pause: float,
+        renew: float,
+        wake: threading.Event | None = None,
     ) -> None:
         self.name = name
         self._lease = lease
         self._work = work
         self._pause = pause
         self._renew = renew
+        self._wake = wake
         self._renew_at = 0.0
         self._leads = False
         self._failures = 0
@@ -39,9 +67,15 @@ class LedLoop:
         while not stop.is_set():
             pause = self._step()
             self.tried.set()
-            stop.wait(pause)
+            self._rest(stop, pause)
         if self._leads:
             self._let_go()
+
+    def _rest(self, stop: threading.Event, pause: float) -> None:
+        if self._wake is None or self._failures:
+            stop.wait(pause)
+        elif self._wake.wait(pause):
+            self._wake.clear()
 
     def _step(self) -> float:
         """One pass; returns the pause after it."""

@@ -28,7 +28,7 @@ from controlplane.dispatch.joins import Joins
 from controlplane.dispatch.keeper import Keeper
 from controlplane.dispatch.keys import KeyRing
 from controlplane.dispatch.leases import LeaseKeeper
-from controlplane.dispatch.led import LedLoop
+from controlplane.dispatch.led import Bell, LedLoop
 from controlplane.dispatch.queue import QueueError, QueueProvider
 from controlplane.dispatch.sender import Sender
 from controlplane.dispatch.waiting import WaitingReasons
@@ -58,16 +58,17 @@ class Parts:
     stores: StoreRegistry
     password_key: bytes
     holder: str
+    granted: Bell
 
     @property
     def block(self) -> float:
         """Longest wait for messages in one pass: well within the lease."""
         return min(1.0, self.settings.lease_ttl / 5)
 
-    def loop(self, name: str, work: Work, pause: float) -> LedLoop:
+    def loop(self, name: str, work: Work, pause: float, wake: threading.Event | None = None) -> LedLoop:
         """A led loop of this process."""
         ttl = self.settings.lease_ttl
-        return LedLoop(name, LeaseKeeper(self.db, name, self.holder, ttl), work, pause, ttl / 3)
+        return LedLoop(name, LeaseKeeper(self.db, name, self.holder, ttl), work, pause, ttl / 3, wake)
 
 
 def build_parts(settings: Settings) -> Parts:
@@ -87,6 +88,7 @@ def build_parts(settings: Settings) -> Parts:
         queues=QueueProvider(settings.queue_url.get_secret_value()),
         stores=stores,
         password_key=derive(secret, "queue-password"),
+        granted=Bell(),
         holder=f"{socket.gethostname()[:20]}:{os.getpid()}:{uuid7()[-12:]}",
     )
 
@@ -96,13 +98,17 @@ def global_loops(parts: Parts) -> list[LedLoop]:
     dispatcher = Dispatcher(parts.db, parts.vault, parts.settings)
     reasons = WaitingReasons(parts.db, parts.settings)
 
+    def grant(lease: LeaseKeeper) -> None:
+        if dispatcher.run_pass(lease):
+            parts.granted.ring()
+
     def explain(lease: LeaseKeeper) -> None:
         with parts.db.read(SYSTEM) as session:
             running = running_by_project(session)
         reasons.run_pass(lease, running)
 
     return [
-        parts.loop("dispatcher", dispatcher.run_pass, parts.settings.dispatch_interval),
+        parts.loop("dispatcher", grant, parts.settings.dispatch_interval),
         parts.loop("reasons", explain, min(REASONS_EVERY, parts.settings.beat_interval)),
         *chore_loops(parts),
     ]
@@ -137,7 +143,7 @@ def installation_loops(parts: Parts, installation: Installation) -> list[LedLoop
     return [
         parts.loop(f"joins:{key}", lambda lease: joins.run_pass(lease, parts.block), 0.02),
         parts.loop(f"consumer:{key}", lambda lease: consumer.run_pass(lease, parts.block), 0.0),
-        parts.loop(f"sender:{key}", sender.run_pass, settings.dispatch_interval),
+        parts.loop(f"sender:{key}", sender.run_pass, settings.dispatch_interval, parts.granted.sleeper()),
         parts.loop(f"keeper:{key}", keeper.run_pass, min(5.0, settings.silent_after / 6)),
     ]
 
@@ -164,6 +170,7 @@ class Loops:
                 log.info("loops_ready", loops=len(self._loops))
                 is_ready = True
             stop.wait(LOOK_FOR_INSTALLATIONS if is_ready else 0.2)
+        self._parts.granted.ring()
         until = time.monotonic() + DRAIN
         for thread in self._threads:
             thread.join(timeout=max(0.0, until - time.monotonic()))
