@@ -163,5 +163,15 @@ def _creator(session: Session, execution: Execution) -> dict[str, Any] | None:
 
 
 def _outputs(session: Session, execution: Execution) -> list[dict[str, Any]]:
-    rows = session.scalars(select(Datum).where(Datum.output_execution_id == execution.id).order_by(Datum.name))
-    return [{"id": row.id, "name": row.name, "size": row.size} for row in rows]
+    of = (Datum.output_execution_id == execution.id, Datum.deleted_at.is_(None))
+    rows = session.scalars(select(Datum).where(*of).order_by(Datum.name))
+    return [
+        {
+            "id": row.id,
+            "name": row.name,
+            "size": row.size,
+            "uri": f"datum://{row.id}",
+            "purged": row.purged_at is not None,
+        }
+        for row in rows
+    ]
