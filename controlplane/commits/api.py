@@ -18,13 +18,13 @@ blueprint = Blueprint("commits_api", __name__, url_prefix="/api/v0")
 
 INCLUDE = {"include": query.words("`config` adds the text of valohai.yaml.")}
 LISTED: dict[str, query.QueryField] = {
-    "project": query.text("Id of the project.", required=True),
+    "project": query.ident("Id of the project.", required=True),
     "adhoc": query.flag("Only ad-hoc ones, or none."),
     "search": query.text("With this text in identifier, ref or description."),
     **query.pages(),
     **INCLUDE,
 }
-NAMED = {"project": query.text("Id of the project, where several have the same archive."), **INCLUDE}
+NAMED = {"project": query.ident("Id of the project, where several have the same archive."), **INCLUDE}
 
 
 class PackageForm(BaseModel):

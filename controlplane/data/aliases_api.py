@@ -18,7 +18,7 @@ from controlplane.web.paging import page
 blueprint = Blueprint("aliases_api", __name__, url_prefix="/api/v0/datum-aliases")
 SIGNED = ORDERINGS.keys() | {f"-{name}" for name in ORDERINGS}
 LISTED: dict[str, query.QueryField] = {
-    "project": query.text("Id of the project.", required=True),
+    "project": query.ident("Id of the project.", required=True),
     "search": query.text("With this text in the name."),
     "ordering": query.choice("By which field; with '-' before it descending.", tuple(sorted(SIGNED))),
     "deleted": query.flag("Accepted for the client tools: removed aliases are never shown."),
@@ -26,7 +26,7 @@ LISTED: dict[str, query.QueryField] = {
     **query.pages(),
 }
 NAMED = {
-    "project": query.text("Id of the project.", required=True),
+    "project": query.ident("Id of the project.", required=True),
     "name": query.text("Name of the alias.", required=True),
 }
 PAGES = query.pages()

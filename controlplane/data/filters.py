@@ -16,7 +16,7 @@ from controlplane.web import query
 
 ORDERINGS = {"ctime": Datum.created_at, "id": Datum.id, "name": Datum.name, "size": Datum.size}
 FIELDS: dict[str, query.QueryField] = {
-    "project": query.text("Id of the project; not needed beside `output_execution`."),
+    "project": query.ident("Id of the project; not needed beside `output_execution`."),
     "output_execution": query.text("Outputs of this execution (id, or PROJECT:COUNTER)."),
     "id": query.text("These ids.", 64, many=True),
     "name": query.text("With this name; `*` stands for any text, `?` for one character.", 512),

@@ -35,7 +35,7 @@ def _condition(sentence: str) -> query.QueryField:
 
 
 FIELDS: dict[str, query.QueryField] = {
-    "project": query.text("Id of the project.", required=True),
+    "project": query.ident("Id of the project.", required=True),
     "id": query.text("These ids.", 64, many=True),
     "counter": query.whole("These counters.", 0, MAX_COUNTER, many=True),
     "status": query.choice("In one of these states; `incomplete` is all that are not over.", STATES, many=True),

@@ -47,6 +47,11 @@ def text(sentence: str, most: int = 255, *, many: bool = False, required: bool =
     return QueryField(sentence, {"type": "string", "maxLength": most, "pattern": NO_NUL}, read, many, required=required)
 
 
+def ident(sentence: str, *, required: bool = False) -> QueryField:
+    """An id; one that nothing can have is looked for all the same, and not found."""
+    return text(sentence, 1_000, required=required)
+
+
 def whole(sentence: str, low: int, high: int, default: int | None = None, *, many: bool = False) -> QueryField:
     """A whole number."""
 
