@@ -8,4 +8,6 @@ pytest_plugins = [
     "fixtures.web",
     "fixtures.runs",
     "fixtures.executions",
+    "fixtures.store_servers",
+    "fixtures.store_rigs",
 ]

@@ -77,8 +77,13 @@ tools/engine.sh start
 # The image takes longest where it has to be made: meanwhile the environment is installed.
 tools/sample_image.sh make &
 image=$!
+if [ "$purpose" = dev ]; then
+    tools/store-servers/build.sh &
+    servers=$!
+fi
 make_environment requirements.lock
 if [ "$purpose" = dev ]; then
     make_environment requirements-dev.lock
+    wait "$servers"
 fi
 wait "$image"

@@ -15,13 +15,12 @@ from controlplane.clock import utc_now
 from controlplane.data.models import Datum, DatumAlias, Upload
 from controlplane.data.parts import remove_parts
 from controlplane.data.stores.base import ObjectStore, StoreError
-from controlplane.data.stores.folder import FolderStore
+from controlplane.data.stores.opening import StoreOpener
 from controlplane.data.stores.registry import StoreRegistry
 from controlplane.dispatch.leases import database_now
 from controlplane.environments.models import Worker
 from controlplane.executions.models import Attempt, Execution, MetadataPoint, UsageSample
 from controlplane.logs.models import LogSegment
-from controlplane.security.signing import derive
 from controlplane.settings import Settings
 
 log = structlog.get_logger()
@@ -31,10 +30,8 @@ Removed = dict[str, int]
 
 def open_stores(settings: Settings) -> StoreRegistry:
     """The stores, for a process without requests. Raises OSError without the secret key."""
-    key = derive((settings.keys_dir / "secret.key").read_bytes(), "store-url")
-    return StoreRegistry(
-        lambda row: FolderStore.from_row(row, settings.public_url, key, settings.signed_url_ttl, utc_now)
-    )
+    secret = (settings.keys_dir / "secret.key").read_bytes()
+    return StoreRegistry(StoreOpener(settings, secret, utc_now).open)
 
 
 def abort_uploads(run: Run, arguments: Removal) -> Removed:

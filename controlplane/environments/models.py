@@ -43,17 +43,42 @@ class InstallationKey(Base):
 
 
 class Store(HasId, Base):
-    """Where bytes go. purpose: code | releases | logs | data; kind: folder (others follow)."""
+    """Where bytes go. purpose: code | releases | logs | data; kind: folder | s3 | gcs | azure | swift.
+
+    An installation's own store has `installation_id`; one that people added has `organization_id`, and is for data.
+    `access`: public (every organisation) | owner_organization | teams (rows of `store_team`) | single_project
+    (`project_id`). `config` holds what may be shown, `secrets` the rest, encrypted as one text.
+    """
 
     __tablename__ = "store"
-    __table_args__ = (UniqueConstraint("installation_id", "purpose", "name"),)
+    __table_args__ = (
+        UniqueConstraint("installation_id", "purpose", "name"),
+        UniqueConstraint("organization_id", "name"),
+    )
 
-    installation_id: Mapped[str] = mapped_column(Id, ForeignKey("installation.id"))
+    installation_id: Mapped[str | None] = mapped_column(Id, ForeignKey("installation.id"))
+    organization_id: Mapped[str | None] = mapped_column(Id, ForeignKey("organization.id"))
+    project_id: Mapped[str | None] = mapped_column(Id, ForeignKey("project.id"))
     name: Mapped[str] = mapped_column(String(64))
     purpose: Mapped[str] = mapped_column(String(16))
     kind: Mapped[str] = mapped_column(String(16))
+    access: Mapped[str] = mapped_column(String(32), default="owner_organization")
+    allow_read: Mapped[bool] = mapped_column(default=True)
+    allow_write: Mapped[bool] = mapped_column(default=True)
     config: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    secrets: Mapped[str] = mapped_column(Text, default="")
+    creator_id: Mapped[str | None] = mapped_column(Id)
     created_at: Mapped[datetime]
+
+
+class StoreTeam(HasId, Base):
+    """A team that may use a store whose access is `teams`."""
+
+    __tablename__ = "store_team"
+    __table_args__ = (UniqueConstraint("store_id", "team_id"),)
+
+    store_id: Mapped[str] = mapped_column(Id, ForeignKey("store.id"))
+    team_id: Mapped[str] = mapped_column(Id, ForeignKey("team.id"), index=True)
 
 
 class WorkerGroup(HasId, Base):

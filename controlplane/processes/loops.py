@@ -18,7 +18,7 @@ from controlplane.chores.queue import ChoreQueue
 from controlplane.chores.registry import KINDS
 from controlplane.chores.relay import ChoreRelay
 from controlplane.clock import utc_now
-from controlplane.data.stores.folder import FolderStore
+from controlplane.data.stores.opening import StoreOpener
 from controlplane.data.stores.registry import StoreRegistry
 from controlplane.db.ids import uuid7
 from controlplane.db.session import SYSTEM, Database, make_engine
@@ -75,11 +75,7 @@ def build_parts(settings: Settings) -> Parts:
     """The shared parts. Raises VaultError, OSError."""
     secret = (settings.keys_dir / "secret.key").read_bytes()
     vault = Vault(secret)
-    stores = StoreRegistry(
-        lambda row: FolderStore.from_row(
-            row, settings.public_url, derive(secret, "store-url"), settings.signed_url_ttl, utc_now
-        )
-    )
+    stores = StoreRegistry(StoreOpener(settings, secret, utc_now).open)
     return Parts(
         settings=settings,
         db=Database(make_engine(settings.database_url.get_secret_value())),

@@ -11,13 +11,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from controlplane.clock import utc_now
-from controlplane.data.stores.folder import FolderStore
+from controlplane.data.stores.opening import StoreOpener
 from controlplane.data.stores.registry import StoreRegistry
 from controlplane.db.session import Database, make_engine
 from controlplane.dispatch.queue import QueueProvider
 from controlplane.logs.service import LogReader
 from controlplane.processes.common import configure_logs
-from controlplane.security.signing import derive
 from controlplane.settings import Settings
 from controlplane.stream.app import create_app
 from controlplane.stream.hub import Hub
@@ -63,11 +62,7 @@ class Server(uvicorn.Server):
 def build(settings: Settings, on_failure: Callable[[], None]) -> tuple[Hub, ASGIApp]:
     """The parts, wired. Raises OSError without the secret key."""
     secret = (settings.keys_dir / "secret.key").read_bytes()
-    stores = StoreRegistry(
-        lambda row: FolderStore.from_row(
-            row, settings.public_url, derive(secret, "store-url"), settings.signed_url_ttl, utc_now
-        )
-    )
+    stores = StoreRegistry(StoreOpener(settings, secret, utc_now).open)
     queue_url = settings.queue_url.get_secret_value()
     logs = LogReader(stores, QueueProvider(queue_url))
     db = Database(make_engine(settings.database_url.get_secret_value()))

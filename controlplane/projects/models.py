@@ -22,6 +22,7 @@ class Project(HasId, Owned, Base):
     yaml_path: Mapped[str] = mapped_column(String(255), default="valohai.yaml")
     next_counter: Mapped[int] = mapped_column(default=1)
     default_environment_id: Mapped[str | None] = mapped_column(Id)
+    default_store_id: Mapped[str | None] = mapped_column(Id)
     weight: Mapped[int] = mapped_column(default=1)
     creator_id: Mapped[str | None] = mapped_column(Id, ForeignKey("user.id"))
     created_at: Mapped[datetime]

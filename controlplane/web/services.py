@@ -10,7 +10,7 @@ from controlplane.clock import Clock, utc_now
 from controlplane.commits.service import CommitsService
 from controlplane.data.aliases import AliasesService
 from controlplane.data.service import DataService
-from controlplane.data.stores.folder import FolderStore
+from controlplane.data.stores.opening import StoreOpener
 from controlplane.data.stores.registry import StoreRegistry
 from controlplane.data.uploads import UploadsService
 from controlplane.db.session import Database, make_engine
@@ -20,7 +20,6 @@ from controlplane.executions.service import ExecutionsService
 from controlplane.limits import Limits
 from controlplane.logs.service import LogReader
 from controlplane.projects.service import ProjectsService
-from controlplane.security.signing import derive
 from controlplane.security.vault import Vault
 from controlplane.settings import Settings
 from controlplane.stream.passing import Passing
@@ -58,11 +57,8 @@ def build_services(settings: Settings, clock: Clock = utc_now) -> Services:
     secret = (settings.keys_dir / "secret.key").read_bytes()
     vault = Vault(secret)
     db = Database(make_engine(settings.database_url.get_secret_value()))
-    stores = StoreRegistry(
-        lambda store: FolderStore.from_row(
-            store, settings.public_url, derive(secret, "store-url"), settings.signed_url_ttl, clock
-        )
-    )
+    opener = StoreOpener(settings, secret, clock)
+    stores = StoreRegistry(opener.open)
     queues = QueueProvider(settings.queue_url.get_secret_value())
     audit = AuditService(clock)
     limits = Limits(settings.limits)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
+from plugin import store_parts
+
 IMAGE = "python:3.11-slim"
 ADMINISTRATOR_PATHS = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 
@@ -98,6 +100,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "python3.13": lambda: _python("3.13"),
     "redis": _redis,
     "root": _root,
+    **store_parts.PROBES,
 }
 
 

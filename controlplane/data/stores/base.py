@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Protocol
+
+MIB = 1 << 20
+GIB = 1 << 30
 
 
 class StoreError(RuntimeError):
@@ -37,15 +40,53 @@ class ObjectInfo:
     modified: datetime
 
 
+@dataclass(frozen=True)
+class PartRules:
+    """How large objects come in: above `above` bytes in parts of `usual` bytes, larger where they were over `most`."""
+
+    above: int
+    usual: int
+    largest: int
+    most: int
+
+    def part_bytes(self, size: int) -> int:
+        """Bytes of each part but the last. Raises StoreError `bad_size` above what the store can hold."""
+        needed = -(-size // self.most)
+        if needed > self.largest:
+            raise StoreError("bad_size", f"the store holds objects of at most {self.most * self.largest} bytes")
+        return max(self.usual, -(-needed // MIB) * MIB)
+
+
 class ObjectStore(Protocol):
     """Bytes by key. Every method raises StoreError."""
+
+    parts: PartRules
 
     def sign_get(self, key: str, *, filename: str = "", download: bool = True) -> SignedUrl:
         """Address that reads the object; `filename` is what a browser saves it as."""
         ...
 
     def sign_put(self, key: str, size: int) -> SignedUrl:
-        """Address that writes the object once (`If-None-Match: *`)."""
+        """Address that writes the object once (`If-None-Match: *` or its equivalent)."""
+        ...
+
+    def begin(self, key: str) -> str:
+        """A new upload in parts: its name, for the calls below."""
+        ...
+
+    def sign_part(self, key: str, upload: str, number: int, size: int) -> SignedUrl:
+        """Address that writes part `number`, from 1. What the store answers as ETag is the part's mark."""
+        ...
+
+    def complete(self, key: str, upload: str, size: int, marks: Sequence[str]) -> ObjectInfo:
+        """Make the object of its parts, once; the same call again answers the same.
+
+        Raises StoreError `exists`, `bad_size`, `not_found` for parts that are missing.
+        """
+        ...
+
+    def abort(self, key: str, upload: str) -> None:
+        """Remove what came of it; nothing happens when it is over."""
         ...
 
     def uri(self, key: str) -> str:
@@ -68,6 +109,6 @@ class ObjectStore(Protocol):
         """Remove; nothing happens if there is none."""
         ...
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Objects below a prefix, by key."""
+    def list(self, prefix: str, *, deep: bool = True) -> Iterator[ObjectInfo]:
+        """Objects whose key begins so, by key; without `deep` none that has a further `/`."""
         ...

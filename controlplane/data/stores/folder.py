@@ -7,16 +7,18 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, cast
 from urllib.parse import quote, urlencode
 
 from controlplane.clock import Clock
-from controlplane.data.stores.base import ObjectInfo, SignedUrl, StoreError
+from controlplane.data.stores.base import ObjectInfo, PartRules, SignedUrl, StoreError
+from controlplane.data.stores.chained import Chained
 from controlplane.data.stores.keys import check_key
+from controlplane.data.stores.partnames import PARTS, check_parts, new_upload, part_key, part_prefix
 from controlplane.environments.models import Store
 from controlplane.security.signing import matches, sign
 
@@ -30,6 +32,9 @@ LEFTOVER_SECONDS = 86_400
 
 class FolderStore:
     """Objects are files below `root`; they are written once and never changed."""
+
+    # One host, one disk: parts would only be copied once more, so nothing is too large to come at once.
+    parts = PartRules(above=1 << 62, usual=64 << 20, largest=1 << 40, most=10_000)
 
     def __init__(self, store_id: str, root: Path, base_url: str, key: bytes, ttl: int, clock: Clock) -> None:
         self._id = store_id
@@ -56,6 +61,34 @@ class FolderStore:
         """See ObjectStore."""
         signed = self._sign("PUT", key, {"size": str(size)})
         return SignedUrl("PUT", signed.url, signed.expires, {"If-None-Match": "*"})
+
+    def begin(self, key: str) -> str:
+        """See ObjectStore."""
+        self._path(key)
+        return new_upload()
+
+    def sign_part(self, key: str, upload: str, number: int, size: int) -> SignedUrl:
+        """See ObjectStore."""
+        return self.sign_put(part_key(check_key(key), upload, number), size)
+
+    def complete(self, key: str, upload: str, size: int, marks: Sequence[str]) -> ObjectInfo:
+        """See ObjectStore."""
+        found = self._below(part_prefix(check_key(key), upload))
+        if not found:
+            return self._made_before(key, size)
+        check_parts(found, len(marks), size)
+        with ExitStack() as stack:
+            readers = [stack.enter_context(self.open(part.key)) for part in found]
+            made = self.put_stream(key, cast(BinaryIO, Chained(readers)), size)
+        self.abort(key, upload)
+        return made
+
+    def abort(self, key: str, upload: str) -> None:
+        """See ObjectStore."""
+        for part in self._below(part_prefix(check_key(key), upload)):
+            self.delete(part.key)
+        with suppress(OSError):
+            (self._root / part_prefix(key, upload)).rmdir()
 
     def check(self, method: str, key: str, query: dict[str, str]) -> str:
         """Empty when the query signs this method and key now, else why not: forged, wrong_method, expired.
@@ -140,18 +173,29 @@ class FolderStore:
         except OSError as error:
             raise self._failed(error) from error
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def list(self, prefix: str, *, deep: bool = True) -> Iterator[ObjectInfo]:
         """See ObjectStore."""
         found: list[str] = []
         for folder, folders, files in os.walk(self._root):
-            if Path(folder) == self._root and INCOMING in folders:
-                folders.remove(INCOMING)
+            if Path(folder) == self._root:
+                folders[:] = [name for name in folders if name not in (INCOMING, PARTS.rstrip("/"))]
             base = Path(folder).relative_to(self._root)
             found.extend((base / name).as_posix() for name in files)
         for key in sorted(found):
-            if key.startswith(prefix):
+            if key.startswith(prefix) and (deep or "/" not in key[len(prefix) :]):
                 with suppress(StoreError):
                     yield self.stat(key)
+
+    def _below(self, folder: str) -> list[ObjectInfo]:
+        with suppress(OSError):
+            return [self.stat(folder + path.name) for path in sorted((self._root / folder).iterdir())]
+        return []
+
+    def _made_before(self, key: str, size: int) -> ObjectInfo:
+        made = self.stat(key)
+        if made.size != size:
+            raise StoreError("exists", f"{key} exists with other bytes")
+        return made
 
     def remove_leftovers(self) -> None:
         """Delete what writers left half-written when they were killed, a day ago or longer."""

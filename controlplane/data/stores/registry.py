@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 from sqlalchemy import select
@@ -12,17 +13,21 @@ from controlplane.environments.models import Store
 
 
 class StoreRegistry:
-    """Opens stores by row; an opened one is kept for the life of the process."""
+    """Opens stores by row; an opened one is kept until its description changes, in whatever process."""
 
     def __init__(self, open_store: Callable[[Store], ObjectStore]) -> None:
         self._open = open_store
-        self._opened: dict[str, ObjectStore] = {}
+        self._opened: dict[str, tuple[str, ObjectStore]] = {}
 
     def of_row(self, row: Store) -> ObjectStore:
-        """The store of this row."""
-        if row.id not in self._opened:
-            self._opened[row.id] = self._open(row)
-        return self._opened[row.id]
+        """The store of this row. Raises StoreError for one that can't be opened."""
+        described = json.dumps([row.kind, row.config, row.secrets, row.organization_id], sort_keys=True)
+        known = self._opened.get(row.id)
+        if known is not None and known[0] == described:
+            return known[1]
+        opened = self._open(row)
+        self._opened[row.id] = (described, opened)
+        return opened
 
     def by_id(self, session: Session, store_id: str) -> ObjectStore:
         """The store with this id. Raises StoreError `not_found`."""

@@ -1,0 +1,47 @@
+"""Where tools/store-servers/build.sh puts the servers that stand in for clouds."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Callable
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "remora"
+BUILD = "tools/store-servers/build.sh"
+
+
+def _place(name: str, *files: str) -> Path:
+    content = b"".join((TOOLS / file).read_bytes() for file in files)
+    return CACHE / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
+
+
+VERSITYGW = _place("versitygw", "versitygw/go.mod", "versitygw/go.sum") / "versitygw"
+AZURITE = _place("azurite", "store-servers/package.json", "store-servers/package-lock.json")
+AZURITE = AZURITE / "node_modules" / ".bin" / "azurite-blob"
+PYTHON_SERVERS = _place("store-servers", "store-servers/requirements.lock")
+SERVERS_PYTHON = PYTHON_SERVERS / "bin" / "python"
+_ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
+
+
+def _fake_gcs() -> Path:
+    pattern = f"lib/python3*/site-packages/*/vendor/fake-gcs-server/bin/fake-gcs-server-linux-{_ARCHITECTURE}"
+    return next(iter(PYTHON_SERVERS.glob(pattern)), PYTHON_SERVERS / "fake-gcs-server")
+
+
+FAKE_GCS = _fake_gcs()
+
+
+def missing(path: Path, needs: str) -> str:
+    """Why this server can't be had, or empty."""
+    return "" if path.exists() else f"{path.name} is not there ({needs}{BUILD} makes it)"
+
+
+PROBES: dict[str, Callable[[], str]] = {
+    "versitygw": lambda: missing(VERSITYGW, "needs Go; "),
+    "azurite": lambda: missing(AZURITE, "needs npm; "),
+    "swift": lambda: missing(PYTHON_SERVERS / "whole", ""),
+    "fake-gcs-server": lambda: missing(FAKE_GCS, ""),
+}

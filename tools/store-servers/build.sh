@@ -1,0 +1,63 @@
+#!/bin/sh
+# Real object stores for tests: versitygw (S3) from Go modules, azurite (Azure Blob) from npm, Swift and fake-gcs-server
+# from PyPI. Each is built once and kept under ~/.cache/remora by what it is made of. A machine that lacks Go or npm
+# goes without: its tests are listed as NOT RUN. `build.sh lock` writes requirements.lock (needs uv).
+set -eu
+cd "$(dirname "$0")"
+. ../lib.sh
+
+CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/remora"
+LOG_FILE="$REMORA_HOME/log/store-servers.log"
+
+# place NAME FILE...: the folder that belongs to this content.
+place() {
+    name=$1
+    shift
+    printf '%s/%s-%s' "$CACHE" "$name" "$(cat "$@" | sha256sum | cut -c1-16)"
+}
+
+versitygw() {
+    target=$(place versitygw ../versitygw/go.mod ../versitygw/go.sum)
+    [ -x "$target/versitygw" ] && return 0
+    has go || return 0
+    say "building versitygw from its Go modules (about two minutes, once)"
+    (cd ../versitygw && quiet "$LOG_FILE" go build -o "$target.new/versitygw" github.com/versity/versitygw/cmd/versitygw) ||
+        return 0
+    rm -rf "$target"
+    mv "$target.new" "$target"
+}
+
+azurite() {
+    target=$(place azurite package.json package-lock.json)
+    [ -e "$target/node_modules/.bin/azurite-blob" ] && return 0
+    has npm || return 0
+    say "installing azurite from npm (once)"
+    rm -rf "$target.new"
+    mkdir -p "$target.new"
+    cp package.json package-lock.json "$target.new/"
+    (cd "$target.new" && quiet "$LOG_FILE" npm ci --no-audit --no-fund --ignore-scripts) || return 0
+    rm -rf "$target"
+    mv "$target.new" "$target"
+}
+
+# A virtual environment knows its own path, so it is made in its place and marked when it is whole.
+python_servers() {
+    target=$(place store-servers requirements.lock)
+    [ -f "$target/whole" ] && return 0
+    say "installing Swift and fake-gcs-server from PyPI (once)"
+    rm -rf "$target"
+    quiet "$LOG_FILE" python3 -m venv "$target" || return 0
+    quiet "$LOG_FILE" "$target/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
+        --require-hashes -r requirements.lock || return 0
+    touch "$target/whole"
+}
+
+if [ "${1:-build}" = lock ]; then
+    exec "${UV:-uv}" pip compile --universal --python-version 3.11 --generate-hashes --no-annotate --quiet \
+        --custom-compile-command "tools/store-servers/build.sh lock" requirements.in --output-file requirements.lock
+fi
+mkdir -p "$CACHE"
+versitygw &
+azurite &
+python_servers &
+wait
