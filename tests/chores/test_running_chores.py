@@ -161,7 +161,7 @@ def test_unknown_kinds_fail_with_a_sentence(rig: ChoreRig) -> None:
         known.kind, other.arguments = "brew", {"dry_run": "no"}
     row = rig.ended(known.id)
     assert (row.state, row.reason, row.tries) == ("failed", "unknown_kind", 1)
-    assert row.error.startswith("There is no chore 'brew'; there are: fails, ")
+    assert row.error.startswith("There is no chore 'brew'; there are: data-retention, fails, ")
     row = rig.ended(other.id)
     assert (row.reason, row.error) == (
         "bad_arguments",
