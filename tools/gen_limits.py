@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from controlplane.commits import config
 from controlplane.executions import events, parameters, request
@@ -12,8 +11,8 @@ from controlplane.logs import search
 from controlplane.projects.service import MAX_VALUE
 from controlplane.settings import Settings
 from controlplane.web import body, paging, query
+from generated import keep
 
-TARGET = Path(__file__).resolve().parents[1] / "docs" / "reference" / "limits.md"
 HEAD = """\
 # Limits
 
@@ -99,17 +98,5 @@ def _setting(name: str) -> str:
     return f"| `REMORA_{name.upper()}` | {field.default:,} | {field.description} |"
 
 
-def main() -> int:
-    """0 when the page is as it should be."""
-    text = render()
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(text)
-        return 0
-    if TARGET.exists() and TARGET.read_text() == text:
-        return 0
-    sys.stderr.write("docs/reference/limits.md is not up to date: run tools/gen_limits.py\n")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep("limits.md", render(), "gen_limits.py"))

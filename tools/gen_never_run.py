@@ -10,8 +10,9 @@ import ast
 import sys
 from pathlib import Path
 
+from generated import keep
+
 ROOT = Path(__file__).resolve().parents[1]
-TARGET = ROOT / "docs" / "reference" / "never-run.md"
 MARK = "pytest.mark.never_real"
 
 
@@ -47,17 +48,5 @@ def render() -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def main() -> int:
-    """0 when the page is as it should be."""
-    text = render()
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(text)
-        return 0
-    if TARGET.exists() and TARGET.read_text() == text:
-        return 0
-    sys.stderr.write("docs/reference/never-run.md is not up to date: run tools/gen_never_run.py\n")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep("never-run.md", render(), "gen_never_run.py"))

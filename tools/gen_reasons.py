@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from controlplane.reasons import REASONS, Reason, Stage
+from generated import keep
 
-TARGET = Path(__file__).resolve().parents[1] / "docs" / "reference" / "reasons.md"
 STAGES: dict[Stage, str] = {
     "waiting": "While it waits",
     "running": "While it runs",
@@ -47,17 +46,5 @@ def _entry(reason: Reason) -> str:
     return "\n\n".join(lines)
 
 
-def main() -> int:
-    """0 when the page is as it should be."""
-    text = render()
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(text)
-        return 0
-    if TARGET.exists() and TARGET.read_text() == text:
-        return 0
-    sys.stderr.write("docs/reference/reasons.md is not up to date: run tools/gen_reasons.py\n")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep("reasons.md", render(), "gen_reasons.py"))

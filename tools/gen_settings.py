@@ -12,8 +12,8 @@ from pydantic.fields import FieldInfo
 
 from controlplane import settings as module
 from controlplane.settings import Settings
+from generated import keep
 
-TARGET = Path(__file__).resolve().parents[1] / "docs" / "reference" / "settings.md"
 HEAD = """\
 # Settings
 
@@ -73,17 +73,5 @@ def _default(field: FieldInfo) -> str:
     return f"`{value}`"
 
 
-def main() -> int:
-    """0 when the page is as it should be."""
-    text = render()
-    if "--check" not in sys.argv[1:]:
-        TARGET.write_text(text)
-        return 0
-    if TARGET.exists() and TARGET.read_text() == text:
-        return 0
-    sys.stderr.write("docs/reference/settings.md is not up to date: run tools/gen_settings.py\n")
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(keep("settings.md", render(), "gen_settings.py"))

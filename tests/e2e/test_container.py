@@ -66,7 +66,7 @@ def test_the_bundle_and_the_proxies_are_the_machines(bench: Bench) -> None:
             assert f"{name}={os.environ[name]}" in lines
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="firewall rules need root; the page says what stays reachable")
+@pytest.mark.needs("root")
 def test_machine_is_out_of_reach(bench: Bench) -> None:
     """Dashboard, Redis, metadata addresses and this machine's open ports."""
     with socket.socket() as everywhere:

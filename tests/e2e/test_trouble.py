@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
 import subprocess
@@ -20,7 +19,7 @@ from fixtures.refusals import check_says, refusals
 from fixtures.stack import Stack, wait_until
 
 ENGINE = Path("/var/run/docker.sock")
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="small file systems are mounted: needs root")
+pytestmark = pytest.mark.needs("root", "engine")
 
 
 class EngineDoor:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
 from typing import Any
+
+# What the system says of a write that the disk, or its owner's share of it, has no room for.
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def write_json(path: Path, value: Any, mode: int = 0o600) -> None:

@@ -17,9 +17,8 @@ from typing import Any
 
 import urllib3
 
-from worker_bootstrap.agent.attempt.errors import FULL
 from worker_bootstrap.agent.backoff import Backoff
-from worker_bootstrap.agent.files import read_json, write_json
+from worker_bootstrap.agent.files import FULL, read_json, write_json
 from worker_bootstrap.agent.http import ForbiddenAddressError
 from worker_bootstrap.agent.log import shown_url
 

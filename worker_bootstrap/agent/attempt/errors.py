@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-
 from worker_bootstrap.agent import reasons
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+from worker_bootstrap.agent.files import FULL
 
 
 class AttemptError(Exception):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Callable
@@ -114,11 +113,6 @@ class Preparation:
 
 def _shown(folder: Path) -> str:
     return str(folder.parent)
-
-
-def is_disk_full(error: OSError) -> bool:
-    """Whether this is the machine's full disk."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def remove_tree(path: Path) -> bool:

@@ -12,7 +12,7 @@ from worker_bootstrap.agent.attempt import limits
 from worker_bootstrap.agent.attempt.calls import ContainerCalls
 from worker_bootstrap.agent.attempt.context import Context, Control, Secrets, Tools, attempt_folder, now
 from worker_bootstrap.agent.attempt.engine import PatientEngine
-from worker_bootstrap.agent.attempt.errors import FULL, AttemptError, HaltedError, from_os_error, infrastructure_error
+from worker_bootstrap.agent.attempt.errors import AttemptError, HaltedError, from_os_error, infrastructure_error
 from worker_bootstrap.agent.attempt.log import AttemptLog, SegmentUpload, live_tail
 from worker_bootstrap.agent.attempt.outputs import Outputs
 from worker_bootstrap.agent.attempt.prepare import Preparation, remove_tree
@@ -28,6 +28,7 @@ from worker_bootstrap.agent.attempt.state import (
 )
 from worker_bootstrap.agent.attempt.upload import SupersededError, Uploader
 from worker_bootstrap.agent.attempt.usage import UsageSampler
+from worker_bootstrap.agent.files import FULL
 from worker_bootstrap.agent.log import logger
 from worker_bootstrap.agent.logs.types import KeeperError, LogPolicy, Shipped
 from worker_bootstrap.agent.relay import RelayServer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import time
@@ -11,11 +10,11 @@ from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii
 from pathlib import Path
 
+from worker_bootstrap.agent.files import FULL
 from worker_bootstrap.agent.logs.spool_files import Position, file_size, spool_files, spool_path
 
 FILE_BYTES = 8 * 1024 * 1024
 RECOVER_BLOCK = 1024 * 1024
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Entry = tuple[str, Sequence[str]]
@@ -90,7 +89,7 @@ class SpoolWriter:
                 written += os.write(self._descriptor, view[written:])
         except OSError as error:
             os.ftruncate(self._descriptor, self._size)
-            if error.errno in DISK_FULL:
+            if error.errno in FULL:
                 raise SpoolFullError(error.errno, "the disk is full") from error
             raise
         self._size += written
