@@ -36,6 +36,9 @@ TABLE: dict[str, frozenset[str]] = {
     "commit.list": ANYBODY,
     "commit.read": VIEW,
     "commit.create": WORK,
+    "commit.fetch": WORK,
+    "repository.list": ANYBODY,
+    "repository.write": MANAGE,
     "execution.list": ANYBODY,
     "execution.read": VIEW,
     "execution.create": WORK,
@@ -59,6 +62,7 @@ READ_OF = {
     "project": "project.read",
     "variable": "project.read",
     "commit": "commit.read",
+    "repository": "project.read",
     "execution": "execution.read",
     "data": "data.read",
 }

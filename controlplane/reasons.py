@@ -1,4 +1,4 @@
-"""Why an execution waits, how far it is, or how it ended: one registry of codes with their sentences.
+"""Why an execution waits, how far it is, how it ended, or why code can't be fetched: codes with their sentences.
 
 `docs/reference/reasons.md` is generated from here by `tools/gen_reasons.py`.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 Blame = Literal["none", "user", "infrastructure", "capacity", "policy"]
-Stage = Literal["waiting", "running", "ended", "warning"]
+Stage = Literal["waiting", "running", "ended", "warning", "fetch"]
 BLAMES: tuple[Blame, ...] = get_args(Blame)
 
 
@@ -330,8 +330,120 @@ def _ended_by_infrastructure() -> list[Reason]:
     ]
 
 
+def _fetch() -> list[Reason]:
+    return [
+        Reason(
+            "git_missing",
+            "fetch",
+            "This server has no `git` of version {oldest} or newer.",
+            "Install it from the distribution.",
+            "infrastructure",
+        ),
+        Reason(
+            "git_address_refused",
+            "fetch",
+            "{host} has no address that may be used from here.",
+            "Look at the repository's address; a network inside is opened by `REMORA_ALLOWED_NETWORKS`.",
+            "policy",
+        ),
+        Reason(
+            "git_unreachable",
+            "fetch",
+            "The repository's server gave no whole answer.",
+            "Look at the repository's address, and fetch again.",
+            "infrastructure",
+        ),
+        Reason(
+            "git_redirected",
+            "fetch",
+            "The repository's server leads to another address, which is not followed.",
+            "Set the address that the repository has now.",
+            "user",
+        ),
+        Reason(
+            "git_tls",
+            "fetch",
+            "The certificate of the repository's server is not trusted.",
+            "Have its authority put into the file that `REMORA_CA_BUNDLE` names.",
+            "policy",
+        ),
+        Reason(
+            "git_not_found",
+            "fetch",
+            "The repository is not there, or these credentials may not see it.",
+            "Look at its address, and at its token or deploy key.",
+            "user",
+        ),
+        Reason(
+            "git_auth_failed",
+            "fetch",
+            "The repository's server refuses these credentials.",
+            "Give a token that may read it (https), or add the project's public key there as a deploy key (ssh).",
+            "user",
+        ),
+        Reason(
+            "git_host_key_unknown",
+            "fetch",
+            "The host key of {host} is not known yet; its fingerprint is {fingerprint}.",
+            "Compare it with what {host} says of itself, accept it on the project's page `Repository`, fetch again.",
+            "policy",
+        ),
+        Reason(
+            "git_host_key_changed",
+            "fetch",
+            "The host key of {host} has changed: {known} is pinned, the server shows {fingerprint}.",
+            "Somebody may stand in between. Accept the new one on the project's page `Repository` only when {host} "
+            "says that it changed its key.",
+            "policy",
+        ),
+        Reason(
+            "git_too_large",
+            "fetch",
+            "The repository is larger than {bytes} bytes.",
+            "Keep data out of it, or have `REMORA_GIT_REPOSITORY_BYTES` raised.",
+            "policy",
+        ),
+        Reason(
+            "git_too_slow",
+            "fetch",
+            "It took longer than {seconds} s.",
+            "Fetch again; when it stays so, have `REMORA_GIT_TIMEOUT` raised.",
+            "policy",
+        ),
+        Reason(
+            "git_bad_objects",
+            "fetch",
+            "The repository holds objects that are broken, or made to harm who checks them out.",
+            "Mend it (`git fsck` names them).",
+            "user",
+        ),
+        Reason(
+            "git_snapshot_too_large",
+            "fetch",
+            "The commit's files are more than {entries} entries or {bytes} bytes.",
+            "Keep data out of the repository.",
+            "policy",
+        ),
+        Reason(
+            "git_no_commit",
+            "fetch",
+            "The repository has no commit {identifier}.",
+            "Fetch again, or choose another one.",
+            "user",
+        ),
+        Reason(
+            "git_failed",
+            "fetch",
+            "`git` failed.",
+            "Whoever runs this server finds its words in the log of `chores`.",
+            "infrastructure",
+        ),
+    ]
+
+
 REASONS: dict[str, Reason] = {
-    reason.code: reason for reason in (*_waiting(), *_running(), *_ended_by_user(), *_ended_by_infrastructure())
+    reason.code: reason
+    for reason in (*_waiting(), *_running(), *_ended_by_user(), *_ended_by_infrastructure(), *_fetch())
 }
 UNKNOWN = Reason("unknown", "ended", "No reason was recorded.", "Look at the server's log.", "infrastructure")
 

@@ -12,10 +12,11 @@ STAGES: dict[Stage, str] = {
     "running": "While it runs",
     "ended": "How it ended",
     "warning": "Warnings",
+    "fetch": "Why code can't be fetched",
 }
 BLAMED = {
     "none": "nobody",
-    "user": "the execution itself",
+    "user": "the execution itself, or what its project has",
     "infrastructure": "the infrastructure",
     "capacity": "capacity",
     "policy": "a rule or limit",
@@ -28,7 +29,8 @@ def render() -> str:
         "# Reasons",
         "Every execution that waits, and every one that ended, has one reason: a code for programs (`reason` in the "
         "API), a sentence and a next step for people. What the infrastructure causes is tried again up to "
-        "`REMORA_MAX_ATTEMPTS` times; what the execution itself or a rule causes is not.",
+        "`REMORA_MAX_ATTEMPTS` times; what the execution itself or a rule causes is not. A fetch of a repository that "
+        "failed has one as well, and is tried again when somebody asks.",
         "This page is generated from `controlplane/reasons.py`.",
     ]
     for stage, title in STAGES.items():

@@ -8,5 +8,7 @@ from controlplane.chores.housekeeping import HOUSEKEEPING
 from controlplane.chores.kinds import Kinds
 from controlplane.chores.retention import RETENTION
 from controlplane.data.chores import DATA_RETENTION, UPLOADS
+from controlplane.git.chores import GIT_FETCH, GIT_FORGET, GIT_SNAPSHOT
 
-KINDS: Kinds = MappingProxyType({kind.name: kind for kind in (HOUSEKEEPING, RETENTION, UPLOADS, DATA_RETENTION)})
+_ALL = (HOUSEKEEPING, RETENTION, UPLOADS, DATA_RETENTION, GIT_FETCH, GIT_SNAPSHOT, GIT_FORGET)
+KINDS: Kinds = MappingProxyType({kind.name: kind for kind in _ALL})

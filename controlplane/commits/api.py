@@ -76,5 +76,9 @@ def index() -> dict[str, Any]:
 def show(identifier: str) -> dict[str, Any]:
     """One commit by its identifier: a Git hash, or `~` and the SHA-256 of an archive."""
     given = query.read(NAMED)
+    include = given["include"] or set()
     found = services().commits.find(request_session(), current_actor(), given["project"] or None, identifier)
-    return services().commits.serialize(found, given["include"] or set())
+    if "config" in include and services().preparing.ready(current_actor(), found.project_id, found.identifier):
+        request_session().rollback()  # what was read before the commit's files were there
+        found = services().commits.find(request_session(), current_actor(), found.project_id, found.identifier)
+    return services().commits.serialize(found, include)

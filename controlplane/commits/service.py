@@ -101,19 +101,20 @@ class CommitsService:
         return commit, True
 
     def list(self, session: Session, project: Project, adhoc: bool | None = None, limit: int = 1000) -> list[Commit]:
-        """Newest first."""
-        query = select(Commit).where(Commit.project_id == project.id).order_by(Commit.created_at.desc()).limit(limit)
+        """Newest first; of a repository those that its branches and tags lead to."""
+        query = select(Commit).where(Commit.project_id == project.id, Commit.listed.is_(True))
+        query = query.order_by(Commit.commit_time.desc(), Commit.id.desc()).limit(limit)
         return list(session.scalars(query if adhoc is None else query.where(Commit.adhoc == adhoc)))
 
     def page(self, session: Session, project: Project, wanted: Mapping[str, Any]) -> tuple[list[Commit], int]:
         """(page, count), newest first. wanted: adhoc, search, limit, offset."""
-        where: list[ColumnElement[bool]] = [Commit.project_id == project.id]
+        where: list[ColumnElement[bool]] = [Commit.project_id == project.id, Commit.listed.is_(True)]
         if wanted["adhoc"] is not None:
             where.append(Commit.adhoc == wanted["adhoc"])
         if wanted["search"]:
             columns = (Commit.identifier, Commit.ref, Commit.description)
             where.append(or_(*(column.icontains(wanted["search"], autoescape=True) for column in columns)))
-        query = select(Commit).where(*where).order_by(Commit.created_at.desc(), Commit.id.desc())
+        query = select(Commit).where(*where).order_by(Commit.commit_time.desc(), Commit.id.desc())
         rows = list(session.scalars(query.limit(wanted["limit"]).offset(wanted["offset"])))
         if not wanted["offset"] and len(rows) < wanted["limit"]:
             return rows, len(rows)
@@ -146,6 +147,7 @@ class CommitsService:
             "identifier": commit.identifier,
             "ref": commit.ref,
             "description": commit.description,
+            "author": commit.author,
             "commit_time": api_time(commit.commit_time),
             "ctime": api_time(commit.created_at),
             "adhoc": commit.adhoc,

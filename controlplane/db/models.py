@@ -9,6 +9,7 @@ from controlplane.db.base import Base
 from controlplane.dispatch import models as dispatch
 from controlplane.environments import models as environments
 from controlplane.executions import models as executions
+from controlplane.git import models as git
 from controlplane.logs import models as logs
 from controlplane.projects import models as projects
 from controlplane.variables import models as variables
@@ -23,6 +24,7 @@ __all__ = [
     "dispatch",
     "environments",
     "executions",
+    "git",
     "logs",
     "projects",
     "variables",

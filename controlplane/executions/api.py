@@ -46,6 +46,7 @@ class Tags(BaseModel):
 def create() -> tuple[dict[str, Any], int]:
     """Accept an execution."""
     wanted = parse(NewExecution)
+    services().preparing.ready(current_actor(), wanted.project, wanted.commit)
     session = request_session()
     if not is_id(wanted.project):
         raise ValidationError({"project": ("A project's id is expected.", "invalid")})
@@ -89,9 +90,14 @@ def delete(key: str) -> Response:
 @route(blueprint, "/<key>/copy/", action="execution.create", methods=["POST"], body=ExecutionChanges)
 def copy(key: str) -> tuple[dict[str, Any], int]:
     """The same execution once more, but for what the body says."""
+    changes = parse(ExecutionChanges)
+    if changes.commit is not None:
+        with services().db.read(current_actor().scope) as reading:
+            project = services().executions.get(reading, current_actor(), key, "execution.create").project_id
+        services().preparing.ready(current_actor(), project, changes.commit)
     execution = _get(key, "execution.create")
     session = request_session()
-    made = services().executions.copy(session, current_actor(), execution, parse(ExecutionChanges))
+    made = services().executions.copy(session, current_actor(), execution, changes)
     return full(session, made, services().settings.public_url, services().clock(), set()), 201
 
 

@@ -23,6 +23,7 @@ from controlplane.executions.models import FINAL, Attempt, Execution, ExecutionE
 from controlplane.executions.request import ExecutionChanges, NewExecution, check_tags, find_step, resolve
 from controlplane.executions.transitions import Transitions
 from controlplane.executions.variables import kept
+from controlplane.git.resolving import find_commit, missing_commit
 from controlplane.limits import Limits
 from controlplane.permissions import Actor, require
 from controlplane.projects.models import Project
@@ -96,14 +97,10 @@ class ExecutionsService:
         return self.create(session, actor, project, commit, copy_of(execution, changes, self._vault))
 
     def commit(self, session: Session, project: Project, name: str) -> Commit:
-        """The newest commit of the project with this identifier or ref. Raises ValidationError."""
-        named = (Commit.identifier == name) | (Commit.ref == name)
-        query = select(Commit).where(Commit.project_id == project.id, named).order_by(Commit.created_at.desc())
-        found = session.scalars(query.limit(1)).first()
+        """The project's commit by identifier, branch, tag or the beginning of a hash. Raises ValidationError."""
+        found = find_commit(session, project, name)
         if found is None:
-            raise ValidationError(
-                {"commit": (f"The project has no commit {name[:80]!r}; send the code first.", "does_not_exist")}
-            )
+            raise missing_commit(session, project, name)
         return found
 
     def list(

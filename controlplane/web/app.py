@@ -13,7 +13,18 @@ from controlplane.db.ids import uuid7
 from controlplane.web import context, errors, headers, hosts
 from controlplane.web.services import Services
 
-FEATURES = ("accounts", "projects", "commits", "executions", "data", "environments", "logs", "stream", "variables")
+FEATURES = (
+    "accounts",
+    "projects",
+    "commits",
+    "executions",
+    "data",
+    "environments",
+    "git",
+    "logs",
+    "stream",
+    "variables",
+)
 EXTRA = (
     "controlplane.accounts.people_api",
     "controlplane.data.aliases_api",

@@ -23,7 +23,6 @@ KINDS = {
     "dataset-versions": "Datasets",
     "stores": "Stores",
     "registry-credentials": "Private registries",
-    "repositories": "Git repositories",
 }
 METHODS = ["GET", "POST", "PUT", "DELETE"]
 
@@ -41,9 +40,3 @@ def _add(kind: str, what: str) -> None:
 
 for _kind, _what in KINDS.items():
     _add(_kind, _what)
-
-
-@route(blueprint, "/api/v0/projects/<project_id>/fetch/", action="later.read", methods=["POST"])
-def fetch(project_id: str) -> NoReturn:
-    """Fetch a project's Git repository."""
-    raise NotBuiltError("Git repositories come in a later version of Remora; send code with `vh exec run --adhoc`.")

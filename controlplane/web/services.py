@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from controlplane.accounts.service import AccountsService
 from controlplane.audit.service import AuditService
+from controlplane.chores.registry import KINDS
+from controlplane.chores.service import ChoreService
 from controlplane.clock import Clock, utc_now
 from controlplane.commits.service import CommitsService
 from controlplane.data.aliases import AliasesService
@@ -17,6 +19,8 @@ from controlplane.db.session import Database, make_engine
 from controlplane.dispatch.queue import QueueProvider
 from controlplane.executions.comments import CommentsService
 from controlplane.executions.service import ExecutionsService
+from controlplane.git.preparing import Preparing
+from controlplane.git.service import RepositoriesService
 from controlplane.limits import Limits
 from controlplane.logs.service import LogReader
 from controlplane.projects.service import ProjectsService
@@ -44,6 +48,8 @@ class Services:
     comments: CommentsService
     variables: VariablesService
     stores: StoreRegistry
+    repositories: RepositoriesService
+    preparing: Preparing
     logs: LogReader
     data: DataService
     aliases: AliasesService
@@ -62,6 +68,7 @@ def build_services(settings: Settings, clock: Clock = utc_now) -> Services:
     queues = QueueProvider(settings.queue_url.get_secret_value())
     audit = AuditService(clock)
     limits = Limits(settings.limits)
+    chores = ChoreService(KINDS)
     return Services(
         settings=settings,
         audit=audit,
@@ -76,6 +83,8 @@ def build_services(settings: Settings, clock: Clock = utc_now) -> Services:
         comments=CommentsService(clock, limits),
         variables=VariablesService(clock, vault, audit, limits),
         stores=stores,
+        repositories=RepositoriesService(clock, vault, chores, audit, settings.public_url),
+        preparing=Preparing(db, chores, settings),
         logs=LogReader(stores, queues),
         data=DataService(stores, settings.public_url, clock, audit, limits),
         aliases=AliasesService(clock, audit, limits),

@@ -88,6 +88,10 @@ def _other_architecture() -> str:
     return "" if known else f"no {other} machine or emulation here (qemu-user-static and its binfmt)"
 
 
+def _sshd() -> str:
+    return _program("sshd", "openssh-server") or _program("ssh-keyscan", "openssh-client")
+
+
 PROBES: dict[str, Callable[[], str]] = {
     "browser": _browser,
     "debootstrap": _debootstrap,
@@ -100,6 +104,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "python3.13": lambda: _python("3.13"),
     "redis": _redis,
     "root": _root,
+    "sshd": _sshd,
     **store_parts.PROBES,
 }
 

@@ -71,6 +71,8 @@ def things(world: World) -> dict[str, Any]:
     assert ann.post("/api/v0/executions/", json=body).status_code == 201
     organization = world.organization_of("ann")
     comment = ann.post(f"/api/v0/executions/{execution.json['id']}/comments/", json={"text": "well"})
+    url = "ssh://git@git.example/a.git"
+    assert ann.post(f"/api/v1/projects/{world.project}/repository/", json={"url": url}).status_code == 201
     group = ann.post(f"/api/v1/organizations/{organization}/variable-groups/", json={"name": "shared"})
     with world.services.db.begin(SYSTEM) as session:
         store = session.scalars(select(Store).where(Store.purpose == "data")).one()
@@ -124,6 +126,9 @@ BODIES: dict[str, dict[str, Any]] = {
     "projects_api.delete_variable": {"json": {"name": "A"}},
     "commits_api.import_package": {"content_type": "multipart/form-data"},
     "executions_api.tags": {"json": {"tags": ["a"]}},
+    "git_api.create": {"json": {"url": "https://git.example/a.git"}},
+    "git_api.change": {"json": {"ref": "main"}},
+    "git_api.accept_host_key": {"json": {"fingerprint": "SHA256:x"}},
     "projects_api.update": {"json": {"description": "told"}},
     "comments_api.create": {"json": {"text": "a"}},
     "comments_api.edit": {"json": {"text": "b"}},

@@ -29,6 +29,8 @@ def paths(shown: Dashboard) -> dict[str, str]:
         "executions": f"/projects/{ids['project']}/",
         "nothing matches": f"/projects/{ids['project']}/?q=nothing-like-this",
         "no executions": f"/projects/{ids['project_empty']}/",
+        "repository": f"/projects/{ids['project']}/repository",
+        "no repository": f"/projects/{ids['project_empty']}/repository",
         **{state: f"/executions/{ids[state]}/" for state in STATES},
         "stop": f"/executions/{ids['started']}/stop",
         "environments": "/environments/",
