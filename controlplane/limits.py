@@ -40,6 +40,7 @@ LIMITS: Mapping[str, Limit] = {
         ("pins", 200, "pinned executions", "a project", "unpin one"),
         ("variables", 500, "environment variables", "a project, an organisation or a group", "delete one"),
         ("variable_groups", 200, "groups of environment variables", "an organisation", "delete one"),
+        ("registry_credentials", 500, "credentials of registries", "an organisation", "delete one that is not used"),
         ("aliases", 10_000, "aliases", "a project", "delete one, or move one that is there"),
         ("metadata_bytes", 256_000, "bytes of metadata as JSON", "a file", "keep less there"),
         ("uploads", 100, "open uploads", "a project", "complete or abort one"),

@@ -53,6 +53,11 @@ TABLE: dict[str, frozenset[str]] = {
     "data.upload": WORK,
     "data.purge": WORK,
     "api.describe": ANYBODY,
+    "registry.list": ANYBODY,
+    "registry.create": ANYBODY,
+    "registry.read": VIEW,
+    "registry.write": MANAGE,
+    "registry.lend_identity": OPERATOR,
     "later.read": ANYBODY,
     "installation.import": OPERATOR,
 }
@@ -65,6 +70,7 @@ READ_OF = {
     "repository": "project.read",
     "execution": "execution.read",
     "data": "data.read",
+    "registry": "registry.read",
 }
 
 

@@ -197,6 +197,29 @@ def _ended_by_user() -> list[Reason]:
             "user",
         ),
         Reason(
+            "image_without_login",
+            "ended",
+            "Its registry does not give the image {image} to everybody, and no credential of this project fits it: "
+            "{detail}",
+            "Add a credential under Registries, with a pattern that fits the image; or the image is not there at all: "
+            "then mend its name.",
+            "user",
+        ),
+        Reason(
+            "image_denied",
+            "ended",
+            "Its registry refuses the credential for the image {image}: {detail}",
+            "Test the credential under Registries: that says whether its password is wrong or lacks the right.",
+            "user",
+        ),
+        Reason(
+            "registry_login_failed",
+            "ended",
+            "No token for the registry of {image} can be had: {detail}",
+            "Mend the credential under Registries and test it there, then start a copy.",
+            "user",
+        ),
+        Reason(
             "input_not_found",
             "ended",
             "An input is not there: {detail}",

@@ -81,6 +81,14 @@ class Settings(BaseSettings):
     git_repository_bytes: int = Field(5_000_000_000, description="Largest copy of a project's repository.", gt=0)
     git_commits: int = Field(1000, description="Newest commits of a repository that are listed.", ge=1, le=9000)
 
+    # Private registries
+    registry_timeout: float = Field(
+        15.0, description="Longest wait for a registry's token, and for each step of a test of its credential.", gt=0
+    )
+    registry_token_margin: float = Field(
+        600.0, description="A registry's token that ends sooner than this is not given to a worker any more.", ge=0
+    )
+
     # Life of an execution
     beat_interval: float = Field(10.0, description="How often a worker says that it lives.", gt=0)
     silent_after: float = Field(60.0, description="A worker is shown as silent after this.", gt=0)

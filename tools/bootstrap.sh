@@ -40,6 +40,8 @@ missing_for_tests() {
     has iptables || echo iptables
     has ip || echo iproute2
     has openssl || echo openssl
+    has docker-registry || echo docker-registry
+    has htpasswd || echo apache2-utils
     return 0
 }
 

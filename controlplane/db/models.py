@@ -12,6 +12,7 @@ from controlplane.executions import models as executions
 from controlplane.git import models as git
 from controlplane.logs import models as logs
 from controlplane.projects import models as projects
+from controlplane.registries import models as registries
 from controlplane.variables import models as variables
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "git",
     "logs",
     "projects",
+    "registries",
     "variables",
 ]

@@ -17,6 +17,7 @@ from controlplane.dispatch.caps import Bucket, PointCap
 from controlplane.dispatch.inbound import Heard, Inbound
 from controlplane.dispatch.keys import KeyRing
 from controlplane.dispatch.leases import LeaseKeeper, database_now
+from controlplane.dispatch.logins import LoginDesk
 from controlplane.dispatch.messages import envelope
 from controlplane.dispatch.questions import Questions
 from controlplane.dispatch.queue import Entry, Queue, after
@@ -66,6 +67,7 @@ class Consumer:
         queue: Queue,
         keys: KeyRing,
         stores: StoreRegistry,
+        logins: LoginDesk,
         installation: str,
         settings: Settings,
     ) -> None:
@@ -74,7 +76,7 @@ class Consumer:
         self._keys = keys
         self._installation = installation
         self._max_attempts = settings.max_attempts
-        self._questions = Questions(stores)
+        self._questions = Questions(stores, logins)
         self._missed = Missed()
         self._points = PointCap(settings.metadata_points_per_second)
         self._flows: dict[str, Flow] = {}

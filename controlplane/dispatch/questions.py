@@ -1,4 +1,4 @@
-"""Questions of workers: signed addresses, and calls from inside containers. Fenced as everything else."""
+"""Questions of workers: signed addresses, credentials of images, calls from containers. Fenced as everything else."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from controlplane.data.stores.registry import StoreRegistry
 from controlplane.db.ids import is_id
+from controlplane.dispatch.logins import LoginDesk
 from controlplane.dispatch.relay import RelayDesk
 from controlplane.dispatch.urls import UrlDesk
 from controlplane.environments.models import Worker
@@ -19,8 +20,8 @@ from worker_bootstrap.protocol.messages import Envelope, Relay, Urls
 class Questions:
     """Answers about one attempt each."""
 
-    def __init__(self, stores: StoreRegistry) -> None:
-        self._urls = UrlDesk(stores)
+    def __init__(self, stores: StoreRegistry, logins: LoginDesk) -> None:
+        self._urls = UrlDesk(stores, logins)
         self._relay = RelayDesk(self._urls)
 
     def urls(self, session: Session, worker_id: str, message: Envelope) -> Urls:

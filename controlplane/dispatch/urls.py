@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from controlplane.data.models import Datum
 from controlplane.data.stores.base import StoreError
 from controlplane.data.stores.folder import check_key
 from controlplane.data.stores.registry import StoreRegistry
+from controlplane.dispatch.logins import LoginDesk
 from controlplane.environments.models import Worker
 from controlplane.executions.models import Attempt, Execution
 from controlplane.executions.transitions import log_key, output_key
@@ -34,8 +36,9 @@ class DeniedError(Exception):
 class UrlDesk:
     """Answers requests for addresses."""
 
-    def __init__(self, stores: StoreRegistry) -> None:
+    def __init__(self, stores: StoreRegistry, logins: LoginDesk) -> None:
         self._stores = stores
+        self._logins = logins
 
     def answer(self, session: Session, worker: Worker, attempt: Attempt, execution: Execution, request: Urls) -> Urls:
         """The same items with address, or with an error each. Items beyond the first 500 get `too_many`."""
@@ -67,6 +70,8 @@ class UrlDesk:
             key = session.get_one(Commit, execution.commit_id).archive_key
             signed = self._stores.find(session, worker.installation_id, "code")[1].sign_get(key)
             return _reply(item, "GET", signed.url, signed.headers, key)
+        if item.purpose == "image":
+            return replace(self._logins.answer(session, worker, attempt, execution, item.name), id=item.id)
         if item.purpose == "input":
             if item.name not in listed:
                 raise DeniedError("denied")

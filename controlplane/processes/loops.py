@@ -29,6 +29,7 @@ from controlplane.dispatch.keeper import Keeper
 from controlplane.dispatch.keys import KeyRing
 from controlplane.dispatch.leases import LeaseKeeper
 from controlplane.dispatch.led import Bell, LedLoop
+from controlplane.dispatch.logins import LoginDesk
 from controlplane.dispatch.queue import QueueError, QueueProvider
 from controlplane.dispatch.sender import Sender
 from controlplane.dispatch.waiting import WaitingReasons
@@ -56,6 +57,7 @@ class Parts:
     keys: KeyRing
     queues: QueueProvider
     stores: StoreRegistry
+    logins: LoginDesk
     password_key: bytes
     holder: str
     granted: Bell
@@ -83,6 +85,7 @@ def build_parts(settings: Settings) -> Parts:
         keys=KeyRing(vault),
         queues=QueueProvider(settings.queue_url.get_secret_value()),
         stores=stores,
+        logins=LoginDesk(vault, settings, utc_now),
         password_key=derive(secret, "queue-password"),
         granted=Bell(),
         holder=f"{socket.gethostname()[:20]}:{os.getpid()}:{uuid7()[-12:]}",
@@ -133,7 +136,7 @@ def installation_loops(parts: Parts, installation: Installation) -> list[LedLoop
         {"beat_interval": settings.beat_interval},
         settings.max_attempts,
     )
-    consumer = Consumer(parts.db, queue, parts.keys, parts.stores, key, settings)
+    consumer = Consumer(parts.db, queue, parts.keys, parts.stores, parts.logins, key, settings)
     sender = Sender(parts.db, queue, parts.keys, key, settings.grant_resend_after)
     keeper = Keeper(parts.db, queue, key, settings)
     return [

@@ -22,6 +22,7 @@ FEATURES = (
     "environments",
     "git",
     "logs",
+    "registries",
     "stream",
     "variables",
 )

@@ -22,7 +22,6 @@ KINDS = {
     "datasets": "Datasets",
     "dataset-versions": "Datasets",
     "stores": "Stores",
-    "registry-credentials": "Private registries",
 }
 METHODS = ["GET", "POST", "PUT", "DELETE"]
 

@@ -24,6 +24,8 @@ from controlplane.git.service import RepositoriesService
 from controlplane.limits import Limits
 from controlplane.logs.service import LogReader
 from controlplane.projects.service import ProjectsService
+from controlplane.registries.service import RegistriesService
+from controlplane.registries.trials import Trials
 from controlplane.security.vault import Vault
 from controlplane.settings import Settings
 from controlplane.stream.passing import Passing
@@ -47,6 +49,8 @@ class Services:
     executions: ExecutionsService
     comments: CommentsService
     variables: VariablesService
+    registries: RegistriesService
+    trials: Trials
     stores: StoreRegistry
     repositories: RepositoriesService
     preparing: Preparing
@@ -82,6 +86,8 @@ def build_services(settings: Settings, clock: Clock = utc_now) -> Services:
         executions=ExecutionsService(clock, vault, settings),
         comments=CommentsService(clock, limits),
         variables=VariablesService(clock, vault, audit, limits),
+        registries=RegistriesService(clock, vault, audit, limits),
+        trials=Trials(settings, clock),
         stores=stores,
         repositories=RepositoriesService(clock, vault, chores, audit, settings.public_url),
         preparing=Preparing(db, chores, settings),

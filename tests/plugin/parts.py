@@ -22,6 +22,15 @@ def _program(name: str, package: str = "") -> str:
     return f"{name} is not installed (apt-get install {package or name})"
 
 
+def find_program(name: str) -> str:
+    """Its path; administrators' commands are not in everybody's."""
+    return shutil.which(name, path=ADMINISTRATOR_PATHS) or name
+
+
+def _registry() -> str:
+    return _program("docker-registry") or _program("htpasswd", "apache2-utils")
+
+
 def _root() -> str:
     return "" if os.geteuid() == 0 else "needs root"
 
@@ -103,6 +112,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "python3.12": lambda: _python("3.12"),
     "python3.13": lambda: _python("3.13"),
     "redis": _redis,
+    "registry": _registry,
     "root": _root,
     "sshd": _sshd,
     **store_parts.PROBES,

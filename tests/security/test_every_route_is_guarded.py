@@ -102,8 +102,18 @@ def things(world: World) -> dict[str, Any]:
     upload = ann.post(
         "/api/v1/uploads/", json={"project": world.project, "name": "x.bin", "size": 5, "sha256": "0" * 64}
     )
+    credential = ann.post(
+        "/api/v0/registry-credentials/",
+        json={
+            "type": "docker",
+            "image_pattern": "127.0.0.1:1/team/*",
+            "configuration": {"username": "u", "password": "p"},
+            "project": world.project,
+        },
+    )
     return {
         "organization_id": organization,
+        "credential_id": credential.json["id"],
         "user_id": world.users["ann"],
         "comment_id": comment.json["id"],
         "group_id": group.json["id"],
@@ -193,7 +203,7 @@ def test_wrong_credentials_are_as_good_as_none(world: World, header: str) -> Non
 
 NAMING = {
     "project_id", "identifier", "key", "execution_id", "datum_id", "organization_id", "user_id", "alias_id",
-    "upload_id",
+    "upload_id", "credential_id",
 }  # fmt: skip
 
 

@@ -34,6 +34,7 @@ from worker_bootstrap.protocol.messages import (
     Stop,
     UrlItem,
     Urls,
+    login_context,
 )
 
 JOIN_SECRET = "join-secret-of-the-test"
@@ -77,6 +78,8 @@ class FakeMaster:
         self.last_seq: dict[str, int] = {}
         self.errors: dict[str, str] = {}
         self.addresses: dict[str, str] = {}
+        self.logins: dict[str, tuple[str, str]] = {}
+        self.login_errors: list[str] = []
         self.commits = True
         self.part_bytes = 0
         self.join_answers = True
@@ -254,8 +257,23 @@ class FakeMaster:
 
     def _urls(self, worker: str, message: Envelope) -> Envelope:
         request = codec.body(Urls, message)
-        items = [self._item(message.attempt, item) for item in request.items]
+        items = [
+            self._login(worker, message.attempt, item) if item.purpose == "image" else self._item(message.attempt, item)
+            for item in request.items
+        ]
         return self._envelope(worker, "urls", Urls(request.request, items), message.attempt)
+
+    def _login(self, worker: str, attempt: str, item: UrlItem) -> UrlItem:
+        """The credential of an image for the organisation of this attempt; errors are said first, each once."""
+        if self.login_errors:
+            return UrlItem(item.id, item.purpose, item.name, error=self.login_errors.pop(0))
+        username, password = self.logins.get(self.records[attempt].job.organization, ("", ""))
+        if not username:
+            return UrlItem(item.id, item.purpose, item.name)
+        raw = json.dumps({"username": username, "password": password}).encode()
+        public = crypto.unb64(self.workers[worker].seal_key)
+        sealed = crypto.b64(crypto.seal(public, raw, login_context(attempt, item.name)))
+        return UrlItem(item.id, item.purpose, item.name, sealed=sealed)
 
     def _item(self, attempt: str, item: UrlItem) -> UrlItem:
         error = self.errors.get(f"{item.purpose}:{item.name}") or self.errors.get(item.purpose, "")

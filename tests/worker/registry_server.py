@@ -1,7 +1,8 @@
-"""An image registry with one small image, made here; it can be told to misbehave."""
+"""A registry with one small image, made here; it can be told to misbehave, or to want a login (`user:password`)."""
 
 from __future__ import annotations
 
+import base64
 import gzip
 import hashlib
 import io
@@ -25,6 +26,7 @@ class RegistryServer:
         self.requests: Counter[str] = Counter()
         self.status = 0
         self.slow = 0.0
+        self.login = ""
         self.blobs: dict[str, bytes] = {}
         layer = _layer(content)
         config = {
@@ -65,6 +67,10 @@ def _digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
+def _basic(login: str) -> str:
+    return f"Basic {base64.b64encode(login.encode()).decode()}"
+
+
 def _layer(content: bytes) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as tar:
@@ -81,7 +87,10 @@ def _handler(registry: RegistryServer) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             kind = next((word for word in ("manifests", "blobs") if f"/{word}/" in self.path), "ping")
             registry.requests[f"{self.command} {kind}"] += 1
-            if kind == "ping":
+            if registry.login and self.headers.get("Authorization", "") != _basic(registry.login):
+                error = {"errors": [{"code": "UNAUTHORIZED", "message": "authentication required"}]}
+                self._answer(401, json.dumps(error).encode(), "application/json")
+            elif kind == "ping":
                 self._answer(200, b"{}", "application/json")
             elif registry.status:
                 error = {"errors": [{"code": "MANIFEST_UNKNOWN", "message": "manifest unknown"}]}
@@ -99,6 +108,8 @@ def _handler(registry: RegistryServer) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
             self.send_header("Docker-Content-Digest", _digest(data))
+            if status == 401:
+                self.send_header("WWW-Authenticate", 'Basic realm="test"')
             self.end_headers()
             if self.command == "HEAD":
                 return

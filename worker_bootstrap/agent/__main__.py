@@ -39,7 +39,7 @@ def serve(folder: Path) -> int:
     try:
         config = read_config(home)
         with only_one(home / "agent.lock"):
-            if wait_until_fit(config, halted):
+            if wait_until_fit(config, home, halted):
                 Agent(home, config, halted).run()
     except (ConfigError, UnfitError, AlreadyRunningError) as error:
         logger.error("%s", error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from pathlib import Path
 
 from worker_bootstrap.agent import deadman
 from worker_bootstrap.agent.config import AgentConfig
@@ -13,6 +14,7 @@ from worker_bootstrap.agent.log import logger
 from worker_bootstrap.agent.runtime.base import Problem, Runtime
 from worker_bootstrap.agent.runtime.docker import DockerRuntime
 from worker_bootstrap.agent.runtime.firewall import Firewall
+from worker_bootstrap.agent.runtime.private import PrivateImages
 
 ENGINE_PROBLEMS = frozenset({"engine", "engine_denied"})
 
@@ -21,7 +23,7 @@ class UnfitError(RuntimeError):
     """This machine can't serve; the message says what to do."""
 
 
-def make_runtime(config: AgentConfig, installation: str, machine: str) -> Runtime:
+def make_runtime(config: AgentConfig, home: Path, installation: str, machine: str) -> Runtime:
     """The engine behind its interface. Root has firewall rules, if they work here or nobody excused their absence.
 
     Containers carry the machine's id, not the worker's: a machine that became another worker finds its old ones too.
@@ -30,7 +32,8 @@ def make_runtime(config: AgentConfig, installation: str, machine: str) -> Runtim
     firewall = Firewall() if os.geteuid() == 0 else None
     if firewall is not None and config.allow_without_firewall and firewall.check() is not None:
         firewall = None
-    return DockerRuntime(config.engine, labels, firewall, timeout=max(1.0, config.engine_timeout))
+    private = PrivateImages(home / "private-images.json")
+    return DockerRuntime(config.engine, private, labels, firewall, timeout=max(1.0, config.engine_timeout))
 
 
 def judge(problems: list[Problem], *, allow_without_firewall: bool) -> list[Problem]:
@@ -41,13 +44,13 @@ def judge(problems: list[Problem], *, allow_without_firewall: bool) -> list[Prob
     return fatal
 
 
-def wait_until_fit(config: AgentConfig, halted: threading.Event) -> bool:
+def wait_until_fit(config: AgentConfig, home: Path, halted: threading.Event) -> bool:
     """Wait for the engine; False when the agent shall end. Raises UnfitError for what waiting does not mend."""
     pause, said = config.backoff_first, ""
     # An engine that does not answer may still run containers: only the lease tells.
     contact = Contact(time.monotonic(), running=True)
     while not halted.is_set():
-        problems = make_runtime(config, "", "").check()
+        problems = make_runtime(config, home, "", "").check()
         fatal = judge(problems, allow_without_firewall=config.allow_without_firewall)
         if not fatal:
             for problem in problems:

@@ -89,7 +89,7 @@ class Agent:
         self._keys = keys
         self._outbox = Outbox(self._home / "spool" / "outbox.db")
         self._link = Link(config, keys, membership, lambda: self._rejoin(store, keys))
-        self._runtime: Runtime = make_runtime(config, membership.installation, keys.machine)
+        self._runtime: Runtime = make_runtime(config, self._home, membership.installation, keys.machine)
         self._bind(membership)
         self._questions = Questions(self._link, config.ask_interval)
         self._sender = Sender(config, self._link, self._outbox)
@@ -103,6 +103,7 @@ class Agent:
             outbox=self._outbox,
             questions=self._questions,
             runtime=self._runtime,
+            open_sealed=keys.seal_key.open,
             cache=Cache(self._home / "cache", config.cache_bytes, config.min_disk_free),
             signed_http=signed_client(config),
             input_http=input_client(config),

@@ -90,7 +90,8 @@ class Job:
     """One attempt. `number` only grows within an execution: the fencing token.
 
     `secrets`: base64 seal (to the worker's key, context = attempt id) of a JSON object
-    {"env": {NAME: value}, "mask": [value, …], "relay_token": text, "registry": {username, password} | null}.
+    {"env": {NAME: value}, "mask": [value, …], "relay_token": text, "registry": null}; older
+    agents do not start without `registry`. The credential of the image is asked for when it is pulled.
     `config`: the objects of /valohai/config by file stem (execution, parameters); the agent adds
     inputs, api, runtime, distributed. `first_seq` starts the log's numbering (1).
     """

@@ -107,12 +107,16 @@ class Ack:
 class UrlItem:
     """One wish for a signed URL, or (in the reply) its answer.
 
-    purpose: `code`, `input`, `output`, `log`, `part`, `complete`. name: for `input` the input file's `id` of the job;
-    for `output` the relative name; for `log` the segment's object name (`00000000000000000001.gz`, `….idx`).
+    purpose: `code`, `input`, `output`, `log`, `part`, `complete`, `image`. name: for `input` the input file's `id` of
+    the job; for `output` the relative name; for `log` the segment's object name (`00000000000000000001.gz`, `….idx`).
 
     A large output goes in parts where the store wants it: then the answer has no `url`, but `upload` (its name for the
     parts) and `part_bytes`. Each part (`part`, from 1) is asked for with that `upload`, and at the end `complete` gives
     the `marks` (ETags) that the store answered, in order; its answer has the `key`.
+
+    `image` asks for the credential of the job's image, which is its `name`. The answer has it in `sealed`: base64 of a
+    JSON object {username, password}, sealed to the worker's key with `login_context`; empty: none fits. Its `error` is
+    LOGIN_LATER (ask again soon), or LOGIN_REFUSED or LOGIN_UNREACHABLE, a colon and a sentence.
     """
 
     id: str
@@ -128,6 +132,17 @@ class UrlItem:
     part_bytes: int = 0
     part: int = 0
     marks: list[str] = field(default_factory=list)
+    sealed: str = ""
+
+
+LOGIN_LATER = "later"
+LOGIN_REFUSED = "login_refused"
+LOGIN_UNREACHABLE = "login_unreachable"
+
+
+def login_context(attempt: str, image: str) -> bytes:
+    """What a sealed credential is bound to."""
+    return f"{attempt}:image:{image}".encode()
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,10 @@ from worker_bootstrap.protocol.messages import Event, Relay, Stop, UrlItem
 
 @dataclass(frozen=True)
 class Tools:
-    """What every attempt of this agent shares. `halted` is set when the agent ends."""
+    """What every attempt of this agent shares. `halted` is set when the agent ends.
+
+    `open_sealed` (box, context) opens what was sealed to this machine.
+    """
 
     home: Path
     config: AgentConfig
@@ -37,6 +40,7 @@ class Tools:
     outbox: Outbox
     questions: Questions
     runtime: Runtime
+    open_sealed: Callable[[bytes, bytes], bytes]
     cache: Cache
     signed_http: urllib3.PoolManager
     input_http: urllib3.PoolManager
@@ -51,7 +55,6 @@ class Secrets:
     env: dict[str, str]
     mask: list[str]
     relay_token: str
-    registry: dict[str, str] | None
 
 
 class Control:

@@ -13,6 +13,7 @@ from worker_bootstrap.agent.runtime.base import (
     ContainerCreateError,
     ContainerRuntimeError,
     EngineGoneError,
+    ImageDeniedError,
     ImageNotFoundError,
     PullError,
 )
@@ -41,6 +42,10 @@ class PatientEngine:
                     raise infrastructure_error(reasons.ENGINE_GONE, str(error)) from error
             except ImageNotFoundError as error:
                 raise user_error(reasons.IMAGE_NOT_FOUND, str(error)) from error
+            except ImageDeniedError as error:
+                raise user_error(
+                    reasons.IMAGE_DENIED if error.with_login else reasons.IMAGE_WITHOUT_LOGIN, str(error)
+                ) from error
             except PullError as error:
                 raise infrastructure_error(reasons.IMAGE_PULL_FAILED, str(error)) from error
             except ContainerCreateError as error:

@@ -14,10 +14,11 @@ from worker_bootstrap.agent.attempt.context import Context
 from worker_bootstrap.agent.attempt.engine import PatientEngine
 from worker_bootstrap.agent.attempt.errors import infrastructure_error
 from worker_bootstrap.agent.attempt.inputs import ON_DEMAND, fetch_inputs, is_on_demand
+from worker_bootstrap.agent.attempt.login import ask_login
 from worker_bootstrap.agent.attempt.spec import local_proxies, make_spec, share_of
 from worker_bootstrap.agent.identity import facts
 from worker_bootstrap.agent.relay import RelayServer
-from worker_bootstrap.agent.runtime.base import Handle, RegistryAuth
+from worker_bootstrap.agent.runtime.base import Handle, Image, RegistryAuth
 
 OpenRelay = Callable[[str], RelayServer]
 FOLDERS = {"repository": 0o777, "inputs": 0o755, "outputs": 0o777, "config": 0o755}
@@ -51,14 +52,16 @@ class Preparation:
         self._open_on_demand_folders()
         context.alive()
         self._phase("image")
-        self.image = self._pull()
+        image = self._pull()
+        self.image = image.digest
         context.alive()
         gateway = self.network()
         relay = self._open_relay(gateway)
         write_config(context.folder / "config", job, inputs, relay.config())
         machine = facts()
         share = share_of(context.config, slot, machine["cpus"], machine["memory"])
-        spec = make_spec(context, share, job.container.image, gateway)
+        # By its id: the name may mean another image by now, which somebody else was let to pull.
+        spec = make_spec(context, share, image.id, gateway)
         return self._engine.call(lambda: runtime.create(spec))
 
     def network(self) -> str:
@@ -76,17 +79,19 @@ class Preparation:
         if context.controls.host_network and not context.host_network:
             context.status("VH_DOCKER_NETWORK=host is left out: this environment does not allow it.")
 
-    def _pull(self) -> str:
+    def _pull(self) -> Image:
         context = self._context
-        job, secrets, runtime = context.job, context.secrets, context.tools.runtime
+        job, runtime = context.job, context.tools.runtime
         policy = "always" if context.controls.no_image_cache else job.container.image_pull
-        auth = RegistryAuth(**secrets.registry) if secrets.registry else None
 
         def progress(sentence: str) -> None:
             context.alive()  # a stop does not wait for the rest of a large image
             context.status(sentence)
 
-        return self._engine.call(lambda: runtime.pull(job.container.image, policy, auth, progress))
+        def login() -> RegistryAuth | None:
+            return ask_login(context)
+
+        return self._engine.call(lambda: runtime.pull(job.container.image, policy, login, progress))
 
     def _make_folders(self) -> None:
         for name, mode in FOLDERS.items():

@@ -27,6 +27,14 @@ class ImageNotFoundError(ContainerRuntimeError):
     """The registry (or, with policy `never`, the machine) has no such image, or hides it from us."""
 
 
+class ImageDeniedError(ContainerRuntimeError):
+    """The registry does not let us have the image; `with_login` says whether it was given a credential."""
+
+    def __init__(self, message: str, *, with_login: bool) -> None:
+        super().__init__(message)
+        self.with_login = with_login
+
+
 class PullError(ContainerRuntimeError):
     """The image could not be fetched for another reason: network, disk, registry."""
 
@@ -54,6 +62,18 @@ class RegistryAuth:
 
     username: str
     password: str = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that the engine has: the id by which it means this one for good, and what people are shown of it."""
+
+    id: str
+    digest: str
+
+
+Login = Callable[[], RegistryAuth | None]
+"""Gets the credential for the image that is pulled, at the moment when it is needed."""
 
 
 @dataclass(frozen=True)
@@ -156,10 +176,11 @@ class Runtime(Protocol):
         """What is wrong with this machine; never raises."""
         ...
 
-    def pull(self, image: str, policy: str, auth: RegistryAuth | None, progress: Progress) -> str:
-        """Digest (or id) of the image, fetched by policy always | missing | never.
+    def pull(self, image: str, policy: str, login: Login, progress: Progress) -> Image:
+        """The image, fetched by policy always | missing | never.
 
-        Raises ImageNotFoundError, PullError.
+        What was once got with a credential is asked for at its registry again, whatever the policy.
+        Raises ImageNotFoundError, ImageDeniedError, PullError, and what `login` raises.
         """
         ...
 

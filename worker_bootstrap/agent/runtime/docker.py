@@ -12,7 +12,7 @@ from typing import Any
 
 import requests
 
-from worker_bootstrap.agent.runtime import images, profile
+from worker_bootstrap.agent.runtime import profile
 from worker_bootstrap.agent.runtime.base import (
     ContainerCreateError,
     ContainerRuntimeError,
@@ -20,16 +20,19 @@ from worker_bootstrap.agent.runtime.base import (
     EngineGoneError,
     ExitInfo,
     Handle,
+    Image,
     ImageNotFoundError,
+    Login,
     NetworkError,
     Problem,
     Progress,
-    RegistryAuth,
     Usage,
 )
 from worker_bootstrap.agent.runtime.client import EngineClient, NotThereError, RefusedError
 from worker_bootstrap.agent.runtime.firewall import Fence, Firewall
+from worker_bootstrap.agent.runtime.images import Images
 from worker_bootstrap.agent.runtime.networks import Network, Networks
+from worker_bootstrap.agent.runtime.private import PrivateImages
 from worker_bootstrap.agent.runtime.subnets import DEFAULT_POOL, bridge_name
 from worker_bootstrap.agent.runtime.usage import Gpus, devices_of, usage_of
 
@@ -41,13 +44,15 @@ SIGNALS = ("SIGINT", "SIGTERM", "SIGKILL")
 class DockerRuntime:
     """Containers on the engine at `url` (unix:///path; empty: the default socket).
 
-    `labels` name this worker's containers (remora.installation, remora.machine). Without a `firewall`
-    (an agent that is not root) containers reach the machine and its metadata service.
+    `private` knows what was pulled with a credential. `labels` name this worker's containers (remora.installation,
+    remora.machine). Without a `firewall` (an agent that is not root) containers reach the machine and its
+    metadata service.
     """
 
     def __init__(
         self,
-        url: str = "",
+        url: str,
+        private: PrivateImages,
         labels: Mapping[str, str] | None = None,
         firewall: Firewall | None = None,
         pool: IPv4Network = DEFAULT_POOL,
@@ -55,6 +60,7 @@ class DockerRuntime:
     ) -> None:
         self._labels = dict(labels or {})
         self._client = EngineClient(url, timeout)
+        self._images = Images(self._client, private)
         self._networks = Networks(self._client, self._labels, pool)
         self._firewall = firewall
         self._gpus = Gpus()
@@ -80,9 +86,9 @@ class DockerRuntime:
             problems.extend([problem] if problem else [])
         return problems
 
-    def pull(self, image: str, policy: str, auth: RegistryAuth | None, progress: Progress) -> str:
-        """Digest or id of the image. Raises ImageNotFoundError, PullError."""
-        return images.pull(self._client, image, policy, auth, progress)
+    def pull(self, image: str, policy: str, login: Login, progress: Progress) -> Image:
+        """The image on this machine. Raises ImageNotFoundError, ImageDeniedError, PullError, what `login` raises."""
+        return self._images.pull(image, policy, login, progress)
 
     def list_attempts(self) -> list[str]:
         """Attempts of this worker of which a container or a network is left, sorted."""
