@@ -45,6 +45,7 @@ LIMITS: Mapping[str, Limit] = {
         ("metadata_bytes", 256_000, "bytes of metadata as JSON", "a file", "keep less there"),
         ("uploads", 100, "open uploads", "a project", "complete or abort one"),
         ("upload_bytes", 5 << 40, "bytes", "an upload", "split the file"),
+        ("stores", 100, "stores", "an organisation", "delete one that is not used"),
         ("bulk", 1_000, "executions", "one call for several", "call again for those that are left"),
     )
 }

@@ -52,6 +52,10 @@ TABLE: dict[str, frozenset[str]] = {
     "data.write": WORK,
     "data.upload": WORK,
     "data.purge": WORK,
+    "store.list": ANYBODY,
+    "store.read": VIEW,
+    "store.manage": MANAGE,
+    "store.adopt": WORK,
     "api.describe": ANYBODY,
     "registry.list": ANYBODY,
     "registry.create": ANYBODY,
@@ -70,6 +74,7 @@ READ_OF = {
     "repository": "project.read",
     "execution": "execution.read",
     "data": "data.read",
+    "store": "store.read",
     "registry": "registry.read",
 }
 

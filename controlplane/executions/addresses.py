@@ -1,7 +1,8 @@
-"""Addresses of inputs, resolved when an execution is created: a later alias changes nothing."""
+"""Addresses of inputs, resolved when an execution is created: neither a later alias nor a later file changes them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from sqlalchemy import select
@@ -9,26 +10,83 @@ from sqlalchemy.orm import Session
 
 from controlplane.data.models import Datum, DatumAlias
 from controlplane.db.ids import is_id
+from controlplane.environments.models import Store
 from controlplane.errors import ValidationError
 from controlplane.projects.models import Project
+from controlplane.stores.inputs import (
+    MAX_FILES,
+    BadStoreAddressError,
+    Listed,
+    ListingNeededError,
+    Lists,
+    is_listable,
+    resolve_store_uri,
+)
+from controlplane.stores.uris import STORE_SCHEMES, is_pattern
 
-READABLE = "http(s)://…, datum://ID or datum://ALIAS"
+READABLE = "http(s)://…, s3://…, gs://…, azure://…, swift://…, datum://ID or datum://ALIAS"
 
 
-def resolve_inputs(session: Session, project: Project, inputs: dict[str, list[str]]) -> dict[str, list[str]]:
-    """{input: [address]}: http(s) as it is, all else as `datum://ID`. Raises ValidationError naming every bad one."""
-    found: dict[str, list[str]] = {}
+@dataclass(frozen=True)
+class Resolved:
+    """`inputs`: {input: [address]}; `files`: {address with a wildcard: [[address, size, version, root]]}."""
+
+    inputs: dict[str, list[str]] = field(default_factory=dict)
+    files: dict[str, list[list[str | int]]] = field(default_factory=dict)
+
+
+def resolve_inputs(session: Session, project: Project, inputs: dict[str, list[str]], lists: Lists) -> Resolved:
+    """Addresses of http(s) and of stores as they are, all else as `datum://ID`.
+
+    Raises ValidationError naming every bad one, ListingNeededError for wildcards that `lists` does not have.
+    """
+    found = Resolved()
     errors: dict[str, list[tuple[str, str]]] = {}
+    needed: dict[str, Store] = {}
     for name, uris in inputs.items():
-        found[name] = []
+        found.inputs[name] = []
         for uri in uris:
             try:
-                found[name].append(_resolve(session, project, uri))
+                if _is_pattern(uri):
+                    _expand(session, project, uri, lists, found, needed)
+                    found.inputs[name].append(uri)
+                else:
+                    found.inputs[name].append(_resolve(session, project, uri))
             except _BadAddressError as error:
                 errors.setdefault(f"inputs.{name}", []).append((str(error), error.code))
+        _count(name, found, errors)
     if errors:
         raise ValidationError(errors)
+    if needed:
+        raise ListingNeededError(needed, project.id)
     return found
+
+
+def _is_pattern(uri: str) -> bool:
+    return uri.partition("://")[0] in STORE_SCHEMES and is_pattern(uri)
+
+
+def _expand(
+    session: Session, project: Project, uri: str, lists: Lists, found: Resolved, needed: dict[str, Store]
+) -> None:
+    try:
+        row = is_listable(session, project, uri)
+    except BadStoreAddressError as error:
+        raise _BadAddressError(str(error), "store") from error
+    if uri in lists:
+        found.files[uri] = [_kept(entry) for entry in lists[uri]]
+    else:
+        needed[uri] = row
+
+
+def _kept(entry: Listed) -> list[str | int]:
+    return [entry.uri, entry.size, entry.version, entry.root]
+
+
+def _count(name: str, found: Resolved, errors: dict[str, list[tuple[str, str]]]) -> None:
+    count = sum(len(found.files.get(uri, "x")) for uri in found.inputs[name])
+    if count > MAX_FILES:
+        errors.setdefault(f"inputs.{name}", []).append((f"{count} files; at most {MAX_FILES}.", "invalid"))
 
 
 class _BadAddressError(ValueError):
@@ -48,8 +106,12 @@ def _resolve(session: Session, project: Project, uri: str) -> str:
         datum = _by_id_or_alias(session, project, rest)
     elif scheme == "folder":
         datum = session.scalars(select(Datum).where(Datum.uri == uri, Datum.project_id == project.id)).first()
+    elif scheme in STORE_SCHEMES:
+        datum = _of_store(session, project, uri)
+        if datum is None:
+            return uri
     else:
-        raise _BadAddressError(f"{scheme[:20]}:// comes in a later version; this one reads {READABLE}.")
+        raise _BadAddressError(f"{scheme[:20]}:// can't be read; this version reads {READABLE}.")
     if datum is None or datum.project_id != project.id or datum.deleted_at is not None:
         raise _BadAddressError(
             f"No datum {rest[:100]!r} in this project; `vh data list` and `vh alias list` show what there is.",
@@ -58,6 +120,13 @@ def _resolve(session: Session, project: Project, uri: str) -> str:
     if datum.purged_at is not None:
         raise _BadAddressError(f"{datum.name} was purged; its bytes are gone.", "purged")
     return f"datum://{datum.id}"
+
+
+def _of_store(session: Session, project: Project, uri: str) -> Datum | None:
+    try:
+        return resolve_store_uri(session, project, uri)[2]
+    except BadStoreAddressError as error:
+        raise _BadAddressError(str(error), "store") from error
 
 
 def _check_http(uri: str) -> None:

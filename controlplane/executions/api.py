@@ -17,6 +17,7 @@ from controlplane.executions.filters import FIELDS, ORDERINGS
 from controlplane.executions.models import Execution, MetadataPoint
 from controlplane.executions.request import MAX_TAGS, ExecutionChanges, NewExecution
 from controlplane.executions.serialize import BRIEF, INCLUDABLE, brief, full, with_parts
+from controlplane.stores.inputs import Lists
 from controlplane.web import query
 from controlplane.web.body import parse
 from controlplane.web.context import current_actor, request_session, route, services
@@ -50,9 +51,13 @@ def create() -> tuple[dict[str, Any], int]:
     session = request_session()
     if not is_id(wanted.project):
         raise ValidationError({"project": ("A project's id is expected.", "invalid")})
-    project = services().projects.get(session, current_actor(), wanted.project, "execution.create")
-    commit = services().executions.commit(session, project, wanted.commit)
-    execution = services().executions.create(session, current_actor(), project, commit, wanted)
+
+    def make(lists: Lists) -> Execution:
+        project = services().projects.get(session, current_actor(), wanted.project, "execution.create")
+        commit = services().executions.commit(session, project, wanted.commit)
+        return services().executions.create(session, current_actor(), project, commit, wanted, lists)
+
+    execution = services().listings.with_lists(session, make)
     return full(session, execution, services().settings.public_url, services().clock(), set()), 201
 
 
@@ -95,9 +100,12 @@ def copy(key: str) -> tuple[dict[str, Any], int]:
         with services().db.read(current_actor().scope) as reading:
             project = services().executions.get(reading, current_actor(), key, "execution.create").project_id
         services().preparing.ready(current_actor(), project, changes.commit)
-    execution = _get(key, "execution.create")
     session = request_session()
-    made = services().executions.copy(session, current_actor(), execution, changes)
+
+    def make(lists: Lists) -> Execution:
+        return services().executions.copy(session, current_actor(), _get(key, "execution.create"), changes, lists)
+
+    made = services().listings.with_lists(session, make)
     return full(session, made, services().settings.public_url, services().clock(), set()), 201
 
 

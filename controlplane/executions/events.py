@@ -21,6 +21,8 @@ from controlplane.limits import LIMITS, METADATA_KEYS, OUTPUTS, POINTS, Limit
 from controlplane.limits import sentence as sentence_of
 from controlplane.logs.models import LogSegment
 from controlplane.reasons import sentence
+from controlplane.stores.access import output_store
+from controlplane.stores.uris import root_of
 from worker_bootstrap.protocol.errors import ProtocolError
 
 PHASES = frozenset({"code", "image", "inputs", "running", "uploading"})
@@ -211,7 +213,7 @@ class EventBook:
             key = output_key(execution, attempt.number, check_key(name))
         except StoreError as error:
             raise ProtocolError(f"name: {error}") from error
-        store = self._data_store(attempt)
+        store = self._data_store(execution, attempt)
         metadata = self._sidecar(execution, attempt, name, data.get("metadata") or {})
         known = self._session.scalar(select(Datum).where(Datum.store_id == store.id, Datum.key == key))
         if known is not None:
@@ -229,7 +231,7 @@ class EventBook:
             output_attempt_id=attempt.id,
             name=name,
             key=key,
-            uri=f"{store.kind}://{store.id}/{key}",
+            uri=f"{root_of(store.kind, store.config, store.id)}{key}",
             size=checks.whole(data.get("size")),
             md5=checks.digest(data.get("md5"), 32),
             sha1=checks.digest(data.get("sha1"), 40),
@@ -257,10 +259,11 @@ class EventBook:
             self.note(execution, attempt, "status", f"The metadata of {name[:200]!r} was left out: {error}.")
             return {}
 
-    def _data_store(self, attempt: Attempt) -> Store:
-        worker = self._session.get_one(Worker, attempt.worker_id)
-        query = select(Store).where(Store.installation_id == worker.installation_id, Store.purpose == "data")
-        return self._session.scalars(query.order_by(Store.created_at, Store.id).limit(1)).one()
+    def _data_store(self, execution: Execution, attempt: Attempt) -> Store:
+        try:
+            return output_store(self._session, execution, self._session.get_one(Worker, attempt.worker_id))
+        except StoreError as error:
+            raise ProtocolError(str(error)) from error
 
     def _point_alias(self, execution: Execution, name: str, datum: Datum) -> None:
         of = DatumAlias.project_id == execution.project_id

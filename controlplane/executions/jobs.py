@@ -14,6 +14,7 @@ from controlplane.data.models import Datum
 from controlplane.environments.models import Worker, WorkerGroup
 from controlplane.executions.models import Execution
 from controlplane.projects.models import Project
+from controlplane.stores.uris import STORE_SCHEMES
 from worker_bootstrap.protocol import crypto
 from worker_bootstrap.protocol.job import Code, Container, Input, InputFile, Job, Limits, Mount
 
@@ -89,30 +90,63 @@ def _identity(execution: Execution) -> dict[str, str]:
     return {"VH_JOB_ID": f"exec-{execution.id}", "VH_EXECUTION_ID": execution.id, "VH_PROJECT_ID": execution.project_id}
 
 
+@dataclass(frozen=True)
+class _Source:
+    """One file: its address, and what is known of it. `root`: the wildcard's folder, for an address that one gave."""
+
+    uri: str
+    datum: Datum | None = None
+    size: int | None = None
+    version: str = ""
+    root: str = ""
+
+
+def _sources(execution: Execution, uris: list[str], datums: dict[str, Datum]) -> list[_Source]:
+    listed = execution.options.get("files", {})
+    found: list[_Source] = []
+    for uri in uris:
+        if uri in listed:
+            found += [_Source(one, None, size, version, root) for one, size, version, root in listed[uri]]
+        else:
+            datum = datums.get(uri.removeprefix("datum://")) if uri.startswith("datum://") else None
+            found.append(_Source(uri, datum))
+    return found
+
+
 def _input(execution: Execution, name: str, uris: list[str], datums: dict[str, Datum]) -> Input:
     options = execution.options.get("inputs", {}).get(name, {})
     files: list[InputFile] = []
     taken: set[str] = set()
-    for index, uri in enumerate(uris):
-        datum = datums.get(uri.removeprefix("datum://")) if uri.startswith("datum://") else None
-        base = datum.name if datum else unquote(urlsplit(uri).path)
-        filename = options.get("filename") if len(uris) == 1 and options.get("filename") else base.rpartition("/")[2]
-        path = _path(base, filename or f"file-{index}", options.get("keep_directories", "none"))
-        path = _unused(path, taken)
+    sources = _sources(execution, uris, datums)
+    for index, source in enumerate(sources):
+        given = options.get("filename") if len(sources) == 1 else ""
+        filename = given or _base(source).rpartition("/")[2] or f"file-{index}"
+        path = _unused(_path(source, filename, options.get("keep_directories", "none")), taken)
         taken.add(path)
-        files.append(_file(f"{name}-{index}", uri, path, datum, options.get("download", "always")))
+        files.append(_file(f"{name}-{index}", source, path, options.get("download", "always")))
     return Input(name=name, files=files, input_id=name)
 
 
-def _file(file_id: str, uri: str, path: str, datum: Datum | None, download: str) -> InputFile:
+def _file(file_id: str, source: _Source, path: str, download: str) -> InputFile:
+    name, datum = path.rpartition("/")[2], source.datum
     if datum is None:
-        return InputFile(id=file_id, uri=uri, path=path, name=path.rpartition("/")[2], download_intent=download)
+        stored = source.uri if source.uri.partition("://")[0] in STORE_SCHEMES else ""
+        return InputFile(
+            id=file_id,
+            uri=source.uri,
+            path=path,
+            name=name,
+            size=source.size,
+            version=source.version,
+            storage_uri=stored,
+            download_intent=download,
+        )
     checksums = {"md5": datum.md5, "sha1": datum.sha1, "sha256": datum.sha256}
     return InputFile(
         id=file_id,
-        uri=uri,
+        uri=source.uri,
         path=path,
-        name=path.rpartition("/")[2],
+        name=name,
         size=datum.size,
         checksums={kind: value for kind, value in checksums.items() if value},
         version=datum.id,
@@ -123,10 +157,20 @@ def _file(file_id: str, uri: str, path: str, datum: Datum | None, download: str)
     )
 
 
-def _path(base: str, filename: str, keep: str) -> str:
+def _base(source: _Source) -> str:
+    """Name with its folders: of a store's address the key as it is, of a web address the path that it means."""
+    if source.datum is not None:
+        return source.datum.name
+    scheme, _, rest = source.uri.partition("://")
+    return rest.partition("/")[2] if scheme in STORE_SCHEMES else unquote(urlsplit(source.uri).path)
+
+
+def _path(source: _Source, filename: str, keep: str) -> str:
     """`suffix` keeps the folders below a wildcard's root: an address without a wildcard has none."""
+    base = source.uri.removeprefix(source.root) if keep == "suffix" and source.root else _base(source)
+    kept = keep == "full" or (keep == "suffix" and bool(source.root))
     folders = [part for part in base.split("/")[:-1] if part not in ("", ".", "..")]
-    return "/".join([*folders, filename]) if keep == "full" and folders else filename
+    return "/".join([*folders, filename]) if kept and folders else filename
 
 
 def _unused(path: str, taken: set[str]) -> str:

@@ -283,6 +283,7 @@ def _options(step: Step, wanted: NewExecution) -> dict[str, Any]:
         "inputs": inputs,
         "mounts": mounts,
         "source_path": step.source_path or "",
+        "upload_store": step.upload_store or "",
         "cpu": float((cpu and cpu.max) or 0),
         "memory": int((memory and memory.max) or 0) * 1_000_000,
     }

@@ -29,6 +29,8 @@ from controlplane.permissions import Actor, require
 from controlplane.projects.models import Project
 from controlplane.security.vault import Vault
 from controlplane.settings import Settings
+from controlplane.stores.access import choose_store
+from controlplane.stores.inputs import Lists
 from controlplane.variables.layers import group_ids, inherited_names
 
 
@@ -42,9 +44,18 @@ class ExecutionsService:
         self._settings = settings
 
     def create(
-        self, session: Session, actor: Actor, project: Project, commit: Commit, wanted: NewExecution
+        self,
+        session: Session,
+        actor: Actor,
+        project: Project,
+        commit: Commit,
+        wanted: NewExecution,
+        lists: Lists | None = None,
     ) -> Execution:
-        """Accept an execution: row and event in the caller's one transaction. Raises ValidationError, TooManyError."""
+        """Accept an execution: row and event in the caller's one transaction.
+
+        Raises ValidationError, TooManyError, and ListingNeededError for wildcards that `lists` does not have.
+        """
         if commit.config_errors or commit.config is None:
             raise ValidationError({"commit": ("Its valohai.yaml is not valid, so nothing runs from it.", "bad_yaml")})
         step = find_step(commit.config, wanted.step)
@@ -52,7 +63,8 @@ class ExecutionsService:
         groups = group_ids(session, project, [*step.environment_variable_groups, *wanted.environment_variable_groups])
         template = resolve(step, wanted, inherited_names(session, project, groups, inherit=inherit))
         group = self._group(session, project, template.environment)
-        inputs = resolve_inputs(session, project, template.inputs)
+        resolved = resolve_inputs(session, project, template.inputs, lists or {})
+        store = choose_store(session, project, template.options.get("upload_store"))
         self._check_queue(session, project)
         now, execution_id = self._clock(), uuid7()
         execution = Execution(
@@ -69,10 +81,16 @@ class ExecutionsService:
             command=template.command,
             interpolated_command=template.interpolated,
             parameters=template.parameters,
-            inputs=inputs,
+            inputs=resolved.inputs,
             environment_variables=kept(execution_id, template.variables, self._vault),
             tags=check_tags(wanted.tags),
-            options={**template.options, "variable_groups": groups, "inherit_variables": inherit},
+            options={
+                **template.options,
+                "variable_groups": groups,
+                "inherit_variables": inherit,
+                "store": store,
+                "files": resolved.files,
+            },
             time_limit=template.time_limit,
             no_output_timeout=template.no_output_timeout,
             priority=wanted.priority,
@@ -88,13 +106,20 @@ class ExecutionsService:
         book.note(execution, None, "state", "queued", reason="waiting_for_grant", actor=actor.user_id)
         return execution
 
-    def copy(self, session: Session, actor: Actor, execution: Execution, changes: ExecutionChanges) -> Execution:
-        """The same once more, but for what `changes` says. Raises ValidationError when something of it is gone."""
+    def copy(
+        self,
+        session: Session,
+        actor: Actor,
+        execution: Execution,
+        changes: ExecutionChanges,
+        lists: Lists | None = None,
+    ) -> Execution:
+        """The same once more, but for what `changes` says. See `create`."""
         project = session.get_one(Project, execution.project_id)
         commit = session.get_one(Commit, execution.commit_id)
         if changes.commit is not None:
             commit = self.commit(session, project, changes.commit)
-        return self.create(session, actor, project, commit, copy_of(execution, changes, self._vault))
+        return self.create(session, actor, project, commit, copy_of(execution, changes, self._vault), lists)
 
     def commit(self, session: Session, project: Project, name: str) -> Commit:
         """The project's commit by identifier, branch, tag or the beginning of a hash. Raises ValidationError."""

@@ -34,6 +34,7 @@ class ProjectChanges(BaseModel):
     description: str | None = Field(None, max_length=10_000)
     yaml_path: str | None = Field(None, max_length=255)
     default_environment: str | None = Field(None, max_length=64)
+    default_store: str | None = Field(None, max_length=64)
 
 
 class Variable(BaseModel):
@@ -86,7 +87,7 @@ def show(project_id: str) -> dict[str, Any]:
 
 @route(blueprint, "/<project_id>/", action="project.update", methods=["PUT", "PATCH"], body=ProjectChanges)
 def update(project_id: str) -> dict[str, Any]:
-    """Change its name, description, path of valohai.yaml or default environment (id or slug)."""
+    """Change its name, description, path of valohai.yaml, default environment (id or slug) or store (id or name)."""
     session = request_session()
     changes = Changes(**parse(ProjectChanges).model_dump())
     return services().projects.serialize(

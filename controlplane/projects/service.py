@@ -22,6 +22,7 @@ from controlplane.limits import Limits
 from controlplane.permissions import Actor, can, require
 from controlplane.projects.models import Project, ProjectMembership, ProjectVariable
 from controlplane.security.vault import Vault
+from controlplane.stores.access import find_writable
 
 PROJECT_NAME = re.compile(r"[^\W_][\w .-]{0,126}")
 VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
@@ -43,12 +44,13 @@ def variable_context(project_id: str, name: str) -> str:
 
 @dataclass(frozen=True)
 class Changes:
-    """What a project is to have from now on; None leaves it, an empty `default_environment` takes it away."""
+    """What a project is to have from now on; None leaves it, an empty default takes it away."""
 
     name: str | None = None
     description: str | None = None
     yaml_path: str | None = None
     default_environment: str | None = None
+    default_store: str | None = None
 
 
 class ProjectsService:
@@ -122,6 +124,8 @@ class ProjectsService:
             project.yaml_path = _checked_path(wanted.yaml_path)
         if wanted.default_environment is not None:
             project.default_environment_id = self._environment(session, project, wanted.default_environment)
+        if wanted.default_store is not None:
+            project.default_store_id = find_writable(session, project, wanted.default_store, "default_store")
         self._note(session, actor, "project.updated", project, name=project.name)
         return project
 
@@ -237,6 +241,7 @@ class ProjectsService:
             "ctime": api_time(project.created_at),
             "yaml_path": project.yaml_path,
             "default_environment": project.default_environment_id,
+            "default_store": project.default_store_id,
             "execution_summary": summary,
             "environment_variables": variables,
             "urls": {"display": f"{self._public_url}/projects/{project.id}/"},

@@ -23,6 +23,7 @@ FEATURES = (
     "git",
     "logs",
     "registries",
+    "stores",
     "stream",
     "variables",
 )

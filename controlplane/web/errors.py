@@ -10,6 +10,7 @@ from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 
+from controlplane.data.stores.base import StoreError
 from controlplane.errors import DomainError, TooManyError, ValidationError
 
 log = structlog.get_logger()
@@ -21,6 +22,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(IntegrityError, _conflict)
     app.register_error_handler(DataError, _unstorable)
+    app.register_error_handler(StoreError, _store)
     app.register_error_handler(OperationalError, _database)
     app.register_error_handler(PoolTimeoutError, _database)
     app.register_error_handler(Exception, _defect)
@@ -62,6 +64,13 @@ def _conflict(error: IntegrityError) -> Response:
     log.warning("write_conflict", error=type(error.orig).__name__, request=g.get("request_id"))
     message = "Somebody made the same thing at the same moment; look, and try again."
     return _answer({"detail": message, "message": message, "code": "conflict"}, 409, message)
+
+
+def _store(error: StoreError) -> Response:
+    """Where nobody nearer knew a better sentence."""
+    log.warning("store_failed", code=error.code, why=str(error), request=g.get("request_id"))
+    message = f"The store does not do this now: {error}."
+    return _answer({"detail": message, "message": message, "code": f"store_{error.code}"}, 503, message)
 
 
 def _unstorable(error: DataError) -> Response:

@@ -21,7 +21,6 @@ KINDS = {
     "model-versions": "Models",
     "datasets": "Datasets",
     "dataset-versions": "Datasets",
-    "stores": "Stores",
 }
 METHODS = ["GET", "POST", "PUT", "DELETE"]
 

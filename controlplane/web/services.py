@@ -28,6 +28,8 @@ from controlplane.registries.service import RegistriesService
 from controlplane.registries.trials import Trials
 from controlplane.security.vault import Vault
 from controlplane.settings import Settings
+from controlplane.stores.inputs import Listings
+from controlplane.stores.service import StoresService
 from controlplane.stream.passing import Passing
 from controlplane.stream.tickets import Tickets
 from controlplane.variables.service import VariablesService
@@ -52,6 +54,9 @@ class Services:
     registries: RegistriesService
     trials: Trials
     stores: StoreRegistry
+    opener: StoreOpener
+    listings: Listings
+    added_stores: StoresService
     repositories: RepositoriesService
     preparing: Preparing
     logs: LogReader
@@ -89,6 +94,9 @@ def build_services(settings: Settings, clock: Clock = utc_now) -> Services:
         registries=RegistriesService(clock, vault, audit, limits),
         trials=Trials(settings, clock),
         stores=stores,
+        opener=opener,
+        listings=Listings(stores),
+        added_stores=StoresService(opener, settings.public_url, clock, audit, limits),
         repositories=RepositoriesService(clock, vault, chores, audit, settings.public_url),
         preparing=Preparing(db, chores, settings),
         logs=LogReader(stores, queues),

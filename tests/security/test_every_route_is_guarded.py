@@ -111,8 +111,15 @@ def things(world: World) -> dict[str, Any]:
             "project": world.project,
         },
     )
+    configuration = {"bucket": "bucket", "endpoint_url": "http://127.0.0.1:1"}
+    added = ann.post(
+        "/api/v0/stores/",
+        json={"name": "mine", "type": "s3", "configuration": configuration, "project": world.project},
+    )
+    assert added.status_code == 201, added.text
     return {
         "organization_id": organization,
+        "store_id": added.json["id"],
         "credential_id": credential.json["id"],
         "user_id": world.users["ann"],
         "comment_id": comment.json["id"],
@@ -154,6 +161,7 @@ NAMED_IN_BODY = {
     "executions_api.create": lambda things: {"commit": things["identifier"], "step": "train"},
     "aliases_api.create": lambda things: {"name": "a", "datum": things["datum_id"]},
     "uploads_api.create": lambda things: {"name": "y.bin", "size": 1, "sha256": "0" * 64},
+    "stores_api.adopt": lambda things: {"url": "s3://bucket/nothing"},
     "bulk_api.bulk": lambda things: {"action": "stop", "dry_run": True},
 }
 # Beside the role, only the author of a comment may change it: tests/api/test_comments_api.py.
@@ -203,7 +211,7 @@ def test_wrong_credentials_are_as_good_as_none(world: World, header: str) -> Non
 
 NAMING = {
     "project_id", "identifier", "key", "execution_id", "datum_id", "organization_id", "user_id", "alias_id",
-    "upload_id", "credential_id",
+    "upload_id", "credential_id", "store_id",
 }  # fmt: skip
 
 

@@ -79,20 +79,21 @@ def _addresses(connection: Any, name: str) -> list[str]:
 
 
 def signed_client(config: AgentConfig) -> urllib3.PoolManager:
-    """For addresses that the master signed."""
-    return _manager(config)
+    """For addresses that the master signed. Where a store is may be a user's word: never at a metadata service."""
+    return _careful(_manager(config), is_never)
 
 
 def input_client(config: AgentConfig) -> urllib3.PoolManager:
     """For addresses that users wrote. Behind a proxy, the proxy's rules count."""
-    manager = _manager(config)
+    networks = parse_networks(config.input_networks)
+    return _careful(
+        _manager(config), lambda address: forbidden(address, loopback=config.loopback_inputs, networks=networks)
+    )
+
+
+def _careful(manager: urllib3.PoolManager, refuses: Refuses) -> urllib3.PoolManager:
     if isinstance(manager, urllib3.ProxyManager):
         return manager
-
-    networks = parse_networks(config.input_networks)
-
-    def refuses(address: str) -> bool:
-        return forbidden(address, loopback=config.loopback_inputs, networks=networks)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = _guarded(HTTPConnection, refuses)

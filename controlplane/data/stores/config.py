@@ -24,10 +24,6 @@ class StoreConfig(BaseModel):
 
     prefix: str = Field("", pattern=PREFIX, max_length=400, description="Everything is kept below this.")
 
-    def address(self) -> str:
-        """What addresses of its objects begin with, without the prefix."""
-        raise NotImplementedError
-
 
 def _checked_url(value: str) -> str:
     if not value:
@@ -61,10 +57,6 @@ class S3Config(StoreConfig):
 
     _url = field_validator("endpoint_url")(_checked_url)
 
-    def address(self) -> str:
-        """See StoreConfig."""
-        return f"s3://{self.bucket}/"
-
 
 class GcsConfig(StoreConfig):
     """A bucket of Google Cloud Storage."""
@@ -81,10 +73,6 @@ class GcsConfig(StoreConfig):
 
     _url = field_validator("endpoint_url")(_checked_url)
 
-    def address(self) -> str:
-        """See StoreConfig."""
-        return f"gs://{self.bucket}/"
-
 
 class AzureConfig(StoreConfig):
     """A container of an Azure storage account."""
@@ -100,10 +88,6 @@ class AzureConfig(StoreConfig):
     endpoint_url: str = Field("", max_length=512, description="Another address of the account.")
 
     _url = field_validator("endpoint_url")(_checked_url)
-
-    def address(self) -> str:
-        """See StoreConfig."""
-        return f"azure://{self.account_name}/{self.container_name}/"
 
 
 class SwiftConfig(StoreConfig):
@@ -125,10 +109,6 @@ class SwiftConfig(StoreConfig):
     temp_url_key: str = Field(min_length=16, max_length=256, description="Key of the container for TempURLs.")
 
     _url = field_validator("auth_url")(_checked_url)
-
-    def address(self) -> str:
-        """See StoreConfig."""
-        return f"swift://{self.project_name or 'project'}/{self.container}/"
 
 
 KINDS: dict[str, type[StoreConfig]] = {"s3": S3Config, "gcs": GcsConfig, "azure": AzureConfig, "swift": SwiftConfig}

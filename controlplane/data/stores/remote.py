@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from controlplane.clock import Clock
 from controlplane.data.stores.aws_identity import AwsIdentity, AwsKey, GivenKey, RoleIdentity
@@ -17,6 +16,7 @@ from controlplane.data.stores.config import AzureConfig, GcsConfig, S3Config, St
 from controlplane.data.stores.gcs import GcsBucket, GcsStore
 from controlplane.data.stores.google_identity import KeyFile, MachineAccount
 from controlplane.data.stores.http import StoreHttp
+from controlplane.data.stores.placing import placed
 from controlplane.data.stores.s3 import Bucket, S3Store
 from controlplane.data.stores.swift import SwiftContainer, SwiftStore
 from controlplane.data.stores.swift_identity import Login, Tokens
@@ -59,9 +59,16 @@ class RemoteStores:
             raise StoreError("unavailable", f"the store {row.name} is described wrongly: {error}") from error
         return self.of_config(config, Owner(row.organization_id))
 
+    def way(self, row: Store) -> StoreHttp:
+        """How a row's store may be reached."""
+        return self._way(Owner(row.organization_id))
+
+    def _way(self, owner: Owner) -> StoreHttp:
+        return StoreHttp(Reach(EVERYWHERE) if owner.is_operator else self._vetted, self._ca_bundle)
+
     def of_config(self, config: StoreConfig, owner: Owner) -> ObjectStore:
         """The store of a checked description. Raises StoreError `denied` without any identity for it."""
-        http = StoreHttp(Reach(EVERYWHERE) if owner.is_operator else self._vetted, self._ca_bundle)
+        http = self._way(owner)
         if isinstance(config, S3Config):
             return self._s3(config, owner, http)
         if isinstance(config, GcsConfig):
@@ -132,20 +139,3 @@ class RemoteStores:
         )
         identity = Tokens(login, http, self._clock)
         return SwiftStore(container, identity, http, self._ttl, self._clock)
-
-
-def placed(kind: str, config: dict[str, Any]) -> dict[str, Any]:
-    """A row's description; `location` of an installation document is taken apart into the fields of its kind."""
-    values = dict(config)
-    location = str(values.pop("location", "")).partition("://")[2] or str(config.get("location", ""))
-    if not location:
-        return values
-    names = {
-        "s3": ("bucket",),
-        "gcs": ("bucket",),
-        "azure": ("account_name", "container_name"),
-        "swift": ("container",),
-    }
-    parts = location.split("/", len(names[kind]))
-    found = dict(zip((*names[kind], "prefix"), parts, strict=False))
-    return {**found, **values}

@@ -13,6 +13,7 @@ import urllib3
 from worker_bootstrap.agent.attempt.context import Context
 from worker_bootstrap.agent.attempt.download import REQUEST_HEADERS
 from worker_bootstrap.agent.attempt.errors import AttemptError, HaltedError
+from worker_bootstrap.agent.attempt.inputs import is_stored
 from worker_bootstrap.agent.log import shown_url
 from worker_bootstrap.agent.logs.masking import Masker
 from worker_bootstrap.agent.questions import UnansweredError
@@ -58,7 +59,7 @@ class ContainerCalls:
         if found is None:
             return FileBytes(404, why)
         tools = self._context.tools
-        http = tools.signed_http if file.datum_id else tools.input_http
+        http = tools.signed_http if is_stored(file) else tools.input_http
         headers = {**REQUEST_HEADERS, **found.headers}
         try:
             response: Any = http.request("GET", found.url, headers=headers, preload_content=False)

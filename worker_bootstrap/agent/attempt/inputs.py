@@ -53,6 +53,11 @@ def is_on_demand(entry: Input) -> bool:
     return any(file.download_intent == ON_DEMAND for file in entry.files)
 
 
+def is_stored(file: InputFile) -> bool:
+    """Whether the file lies in a store, so that its address is one that the master signed."""
+    return bool(file.datum_id or file.storage_uri)
+
+
 def _plan(entry: Input, file: InputFile, folder: Path) -> _Plan:
     if not safe_relative(entry.name) or "/" in entry.name or not safe_relative(file.path):
         raise user_error(reasons.INPUT_NOT_FOUND, f"{shown(entry.name)}: the name {shown(file.path)} is not usable")
@@ -138,14 +143,14 @@ class _Fetcher:
 
     def _download(self) -> Version:
         tools = self._context.tools
-        http = tools.signed_http if self._file.datum_id else tools.input_http
+        http = tools.signed_http if is_stored(self._file) else tools.input_http
         try:
             return Download(http, self._address, self._target, self._context.rules()).run(self._known)
         except NotFoundError as error:
             raise user_error(reasons.INPUT_NOT_FOUND, f"{self._label}: {error}") from error
         except UnreachableError as error:
             # Our own store's fault is the infrastructure's; that of an address which a user wrote is the user's.
-            fail = infrastructure_error if self._file.datum_id else user_error
+            fail = infrastructure_error if is_stored(self._file) else user_error
             raise fail(reasons.INPUT_UNREACHABLE, f"{self._label}: {error}") from error
 
     def _known(self, version: Version) -> bool:

@@ -22,9 +22,12 @@ T = TypeVar("T")
 STORED = frozenset({200, 201, 204})
 THERE_ALREADY = 412
 FORBIDDEN = 403
+CONFLICT = 409
 REFUSED = frozenset({400, 401, 404, 405, 409, 411, 413, 414, 507})
 OLD_ATTEMPT = "old_attempt"
 BAD_NAME = "bad_name"
+# What the master says when the store does not answer it now.
+AWAY = "unavailable"
 
 
 class SupersededError(Exception):
@@ -58,7 +61,18 @@ def put(http: urllib3.PoolManager, item: UrlItem, source: BinaryIO, size: int) -
     digests = body.hasher.result()
     if response.status in STORED and digests.size != size:
         raise SourceChangedError
+    if response.status in (FORBIDDEN, CONFLICT) and _is_there(http, item, size):
+        return THERE_ALREADY, digests
     return response.status, digests
+
+
+def _is_there(http: urllib3.PoolManager, item: UrlItem, size: int) -> bool:
+    """Some stores refuse to write a second time as they refuse a bad address; HEAD at the same address tells."""
+    try:
+        response = http.request("HEAD", item.url, redirect=False)
+    except urllib3.exceptions.HTTPError:
+        return False
+    return response.status == 200 and response.headers.get("Content-Length") == str(size)
 
 
 def _digests(source: BinaryIO, size: int) -> Digests:
@@ -119,7 +133,7 @@ class Uploader:
                 for job in jobs:
                     job.cancel()
         done = UrlItem(whole.id, "complete", whole.name, whole.size, upload=whole.upload, marks=marks)
-        return self._item(done).key, digests
+        return self._patiently(whole.name, lambda: self._item(done).key, alive), digests
 
     def _part(self, whole: UrlItem, addresses: Addresses, number: int, source: BinaryIO) -> str:
         """The store's own mark (ETag) of one part."""
@@ -178,6 +192,8 @@ class Uploader:
             raise SupersededError
         if item is not None and item.error == BAD_NAME:
             raise BadNameError(name)
+        if item is not None and item.error == AWAY:
+            raise StoreAwayError("the store does not answer the control plane")
         if item is None or item.error or not (item.url or item.upload or item.key):
             raise self._refused(name, item.error if item is not None and item.error else "no address")
         return item

@@ -1,0 +1,390 @@
+"""Stores that people add: the API, who may use them, what is tried and what is taken in."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from controlplane.accounts.models import Team
+from controlplane.audit.models import AuditEvent
+from controlplane.db.ids import uuid7
+from controlplane.db.session import SYSTEM
+from controlplane.environments.models import Store
+from controlplane.executions.models import Execution
+from controlplane.projects.models import Project
+from controlplane.settings import Settings
+from fixtures.store_rigs import HERE, s3_bucket
+from fixtures.store_servers import Server
+from fixtures.web import FakeClock, World, make_archive
+
+pytestmark = pytest.mark.needs("versitygw")
+CODE = b"""
+- step:
+    name: train
+    image: python:3.11-slim
+    command: python train.py
+    inputs:
+      - {name: data, optional: true, keep-directories: suffix}
+- step:
+    name: to-the-vault
+    image: python:3.11-slim
+    command: python train.py
+    upload-store: vault
+"""
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"allowed_networks": HERE})
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """Of today: the store's server has a clock of its own."""
+    made = FakeClock()
+    made.now = datetime.now(UTC)
+    return made
+
+
+@pytest.fixture
+def bucket(versitygw: Server) -> dict[str, Any]:
+    return s3_bucket(versitygw)
+
+
+def add(world: World, configuration: dict[str, Any], who: str = "ann", **more: Any) -> Any:
+    body = {"name": "data", "type": "s3", "configuration": configuration, "project": world.project, **more}
+    return world.client(who).post("/api/v0/stores/", json=body)
+
+
+def keep(world: World, store_id: str, tmp_path: Path, *names: str) -> None:
+    """Objects in the bucket, put there past Remora."""
+    with world.services.db.read(SYSTEM) as session:
+        store = world.services.stores.of_row(session.get_one(Store, store_id))
+    for name in names:
+        path = tmp_path / "object"
+        path.write_bytes(name.encode())
+        store.put_file(name, path)
+
+
+def code(world: World) -> str:
+    return world.client("ann").upload(world.project, make_archive(valohai_yaml=CODE)).json["identifier"]
+
+
+def run(world: World, commit: str, step: str = "train", **inputs: Any) -> Any:
+    body = {"project": world.project, "commit": commit, "step": step, "inputs": inputs}
+    return world.client("ann").post("/api/v0/executions/", json=body)
+
+
+# ---- the thing itself --------------------------------------------------------------------------------
+def test_a_store_is_added_and_its_secret_never_shown(world, bucket):
+    answer = add(world, bucket)
+    assert answer.status_code == 201, answer.text
+    made = answer.json
+    assert (made["type"], made["access_mode"], made["name"]) == ("s3", "single_project", "data")
+    assert made["uri_prefix"] == f"s3://{bucket['bucket']}/"
+    assert made["project"] == {"id": world.project, "name": "anns work"}
+    assert made["owner"]["username"] == "ann"
+    assert made["secrets"] == ["secret_access_key"]
+    shown = [answer.text, world.client("ann").get(f"/api/v0/stores/{made['id']}/").text]
+    shown.append(world.client("ann").get("/api/v0/stores/").text)
+    assert not any(bucket["secret_access_key"] in text for text in shown)
+    with world.services.db.read(SYSTEM) as session:
+        row = session.get_one(Store, made["id"])
+        assert bucket["secret_access_key"] not in f"{row.config} {row.secrets}"
+        assert row.config["access_key_id"] == bucket["access_key_id"]
+
+
+def test_fields_are_checked_and_named(world, bucket):
+    for more, field, part in (
+        ({"type": "ftp"}, "type", "s3, google, azure, swift"),
+        ({"name": ""}, "name", "1 to 64 letters"),
+        ({"access_mode": "all"}, "access_mode", "public, single_project"),
+        ({"project": str(uuid7())}, "project", "no such project"),
+        ({"project": None, "access_mode": "single_project"}, "project", "Name the project"),
+        ({"access_mode": "teams"}, "teams", "Name the teams"),
+        ({"teams": [str(uuid7())]}, "teams", "Ids of teams"),
+        ({"owner": "eve"}, "owner", "No owner"),
+        ({"configuration": {}}, "configuration.bucket", "needed"),
+        ({"configuration": {**bucket, "bucket": "a/../b"}}, "configuration.bucket", "pattern"),
+        ({"configuration": {**bucket, "endpoint_url": "ftp://x"}}, "configuration.endpoint_url", "http://"),
+        ({"configuration": {**bucket, "endpoint_url": "http://u:p@x"}}, "configuration.endpoint_url", "password"),
+        ({"configuration": {**bucket, "prefix": "/a//b"}}, "configuration.prefix", "pattern"),
+        ({"configuration": {**bucket, "endpoint_ur": "x"}}, "configuration.endpoint_ur", "This kind of store has"),
+    ):
+        answer = add(world, **{"configuration": bucket, **more})
+        assert answer.status_code == 400, (more, answer.text)
+        messages = [entry["message"] for entry in answer.json[field]]
+        assert any(part in message for message in messages), (more, answer.json)
+    assert add(world, bucket).status_code == 201
+    assert add(world, bucket).json["name"][0]["code"] == "unique"
+
+
+def test_what_other_clients_send_as_well_is_no_error(world, bucket):
+    answer = add(
+        world, {**bucket, "test_configuration": "false", "multipart_upload_iam_role": "x"}, allow_uri_download=True
+    )
+    assert answer.status_code == 201
+    assert answer.headers["X-Remora-Ignored-Fields"] == "allow_uri_download"
+
+
+def test_changes_keep_the_secret_that_is_not_named(world, bucket):
+    made = add(world, bucket).json
+    ann = world.client("ann")
+    answer = ann.call(
+        "PUT", f"/api/v0/stores/{made['id']}/", json={"name": "other", "configuration": {"region": "us-east-1"}}
+    )
+    assert (answer.status_code, answer.json["name"]) == (200, "other")
+    assert ann.post(f"/api/v0/stores/{made['id']}/test/").json["ok"]
+    wrong = {"configuration": {"secret_access_key": "wrong"}}
+    assert ann.call("PUT", f"/api/v0/stores/{made['id']}/", json=wrong).status_code == 200
+    assert not ann.post(f"/api/v0/stores/{made['id']}/test/").json["ok"], "what is open is opened anew"
+
+
+def test_removing_it_waits_until_nothing_needs_it(world, bucket, tmp_path):
+    made = add(world, bucket).json
+    ann = world.client("ann")
+    path = f"/api/v0/stores/{made['id']}/"
+    assert (
+        ann.call("PUT", f"/api/v0/projects/{world.project}/", json={"default_store": "data"}).json["default_store"]
+        == made["id"]
+    )
+    assert "default store of anns work" in ann.delete(path).json["message"]
+    commit = code(world)
+    execution = run(world, commit).json["id"]
+    ann.call("PUT", f"/api/v0/projects/{world.project}/", json={"default_store": ""})
+    assert "not over" in ann.delete(path).json["message"]
+    ann.post(f"/api/v0/executions/{execution}/stop/")
+    keep(world, made["id"], tmp_path, "x.csv")
+    adopted = ann.post(f"{path}adopt/", json={"url": f"{made['uri_prefix']}x.csv", "project": world.project})
+    assert adopted.status_code == 200, adopted.text
+    assert "1 files that Remora knows" in ann.delete(path).json["message"]
+
+
+def test_a_store_that_nothing_needs_goes(world, bucket):
+    made = add(world, bucket).json
+    assert world.client("ann").delete(f"/api/v0/stores/{made['id']}/").status_code == 204
+    assert world.client("ann").get(f"/api/v0/stores/{made['id']}/").status_code == 404
+    assert add(world, bucket).status_code == 201
+
+
+# ---- who may use it ----------------------------------------------------------------------------------
+def usable(world: World, who: str, project: str) -> list[str]:
+    found = world.client(who).get("/api/v0/stores/", query_string={"project": project}).json["results"]
+    return [row["name"] for row in found if row["owner"]]
+
+
+def other_project(world: World, name: str = "second") -> str:
+    return world.client("ann").post("/api/v0/projects/", data={"name": name}).json["id"]
+
+
+def test_access_modes(world, bucket):
+    second = other_project(world)
+    team, organization = uuid7(), world.organization_of("ann")
+    with world.services.db.begin(SYSTEM) as session:
+        session.add(Team(id=team, organization_id=organization, name="vision"))
+        session.flush()
+        session.get_one(Project, second).team_id = team
+    assert add(world, bucket, name="one", access_mode="single_project").status_code == 201
+    assert add(world, bucket, name="team", access_mode="teams", teams=[team], project=None).status_code == 201
+    assert add(world, bucket, name="house", access_mode="owner_organization", project=None).status_code == 201
+    assert add(world, bucket, name="world", access_mode="public", project=None).status_code == 201
+    assert usable(world, "ann", world.project) == ["house", "one", "world"]
+    assert usable(world, "ann", second) == ["house", "team", "world"]
+    assert usable(world, "eve", world.foreign) == ["world"]
+    shown = world.client("eve").get("/api/v0/stores/", query_string={"project": world.foreign}).text
+    assert bucket["access_key_id"] not in shown, "how it is reached is its owner's"
+
+
+def test_who_may_add_one(world, bucket):
+    house = {"access_mode": "owner_organization", "owner": "ann", "project": None}
+    assert add(world, bucket, "pam", name="pams").status_code == 201, "a project's admin, for the project"
+    assert add(world, bucket, "pat").status_code == 403
+    assert add(world, bucket, "bob", **house).status_code == 403
+    assert add(world, bucket, "pam", **house).status_code == 400, "not of that organisation"
+    made = add(world, bucket, "pam", name="more").json
+    opened = world.client("pam").call("PUT", f"/api/v0/stores/{made['id']}/", json={"access_mode": "public"})
+    assert opened.status_code == 403
+    assert add(world, bucket, "adm", name="house", **house).status_code == 201
+
+
+def test_without_keys_the_machines_own_identity_is_not_lent(world, bucket, monkeypatch):
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", bucket["access_key_id"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", bucket["secret_access_key"])
+    bare = {name: bucket[name] for name in ("bucket", "endpoint_url")}
+    made = add(world, bare).json
+    answer = world.client("ann").post(f"/api/v0/stores/{made['id']}/test/").json
+    assert not answer["ok"]
+    assert "needs an access key" in answer["steps"][0]["sentence"]
+
+
+# ---- trying it ---------------------------------------------------------------------------------------
+def test_a_store_that_works(world, bucket):
+    made = add(world, bucket).json
+    answer = world.client("ann").post(f"/api/v0/stores/{made['id']}/test/").json
+    assert answer["ok"], answer
+    names = ["write", "read", "signed address", "no overwriting", "list", "CORS", "delete"]
+    assert [step["name"] for step in answer["steps"]] == names
+    assert all(step["ok"] for step in answer["steps"] if step["needed"])
+    with world.services.db.read(SYSTEM) as session:
+        assert list(world.services.stores.of_row(session.get_one(Store, made["id"])).list("")) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence", "remedy"),
+    [
+        ({"secret_access_key": "wrong"}, "SignatureDoesNotMatch", "not that of the access key"),
+        ({"access_key_id": "nobody"}, "No user exists", "no such access key"),
+        ({"bucket": "no-such-bucket"}, "NoSuchBucket", "Make the bucket"),
+        ({"endpoint_url": "http://127.0.0.1:1"}, "gave no whole answer", "can reach it"),
+        ({"endpoint_url": "http://169.254.169.254"}, "no address that may be used", "REMORA_ALLOWED_NETWORKS"),
+        ({"endpoint_url": "http://10.1.2.3:9000"}, "no address that may be used", "REMORA_ALLOWED_NETWORKS"),
+    ],
+)
+def test_what_is_wrong_is_said_with_the_remedy(world, bucket, change, sentence, remedy):
+    made = add(world, {**bucket, **change}).json
+    answer = world.client("ann").post(f"/api/v0/stores/{made['id']}/test/").json
+    assert not answer["ok"]
+    last = answer["steps"][-1]
+    assert (last["name"], last["ok"]) == ("write", False)
+    assert sentence in last["sentence"], last
+    assert remedy in last["remedy"], last
+
+
+# ---- adoption ----------------------------------------------------------------------------------------
+def test_a_file_is_taken_in_once(world, bucket, tmp_path):
+    made = add(world, {**bucket, "prefix": "below"}).json
+    keep(world, made["id"], tmp_path, "a/x y.csv")
+    ann, url = world.client("ann"), f"s3://{bucket['bucket']}/below/a/x y.csv"
+    path = f"/api/v0/stores/{made['id']}/adopt/"
+    first = ann.post(path, json={"url": url, "project": world.project})
+    assert first.status_code == 200, first.text
+    datum = first.json["created"][url]
+    assert first.json == {"ok": True, "created": {url: datum}}
+    assert ann.post(path, json={"url": url, "project": world.project}).json["created"] == {url: datum}
+    shown = ann.get(f"/api/v0/data/{datum}/").json
+    assert (shown["name"], shown["size"], shown["storage_uri"]) == ("x y.csv", 9, url)
+    execution = run(world, code(world), data=url).json
+    assert execution["inputs"][0]["urls"] == [f"datum://{datum}"], "and is that datum from now on"
+
+
+def test_what_can_not_be_taken_in(world, bucket, tmp_path):
+    made = add(world, bucket).json
+    keep(world, made["id"], tmp_path, f"{world.foreign}/execution/1/theirs.bin", "x.csv")
+    ann, path = world.client("ann"), f"/api/v0/stores/{made['id']}/adopt/"
+    for url in ("nothing.csv", "*.csv", f"{world.foreign}/execution/1/theirs.bin", "a/../x.csv", ""):
+        answer = ann.post(path, json={"url": made["uri_prefix"] + url, "project": world.project})
+        assert answer.status_code == 400, (url, answer.text)
+        assert answer.json["url"][0]["code"] == "adoptable_file_not_found", url
+    elsewhere = ann.post(path, json={"url": "s3://other/x.csv", "project": world.project})
+    assert elsewhere.json["url"][0]["code"] == "adoptable_file_not_found"
+
+
+# ---- inputs ------------------------------------------------------------------------------------------
+def test_wildcards_are_expanded_when_it_is_accepted(world, bucket, tmp_path):
+    made = add(world, bucket).json
+    names = ["set/a.csv", "set/b.csv", "set/c.txt", "set/deep/d.csv", "set/deep/er/e.csv", f"{world.foreign}/x/1/f.csv"]
+    keep(world, made["id"], tmp_path, *names)
+    commit, root = code(world), made["uri_prefix"]
+    for pattern, wanted in (
+        ("set/*.csv", names[:2]),
+        ("set/*", names[:3]),
+        ("set/**", names[:5]),
+        ("set/**/*.csv", [*names[:2], *names[3:5]]),
+        ("**/*.csv", [*names[:2], *names[3:5]]),
+        ("s*/deep/*", [names[3]]),
+    ):
+        answer = run(world, commit, data=root + pattern)
+        assert answer.status_code == 201, (pattern, answer.text)
+        assert answer.json["inputs"][0]["urls"] == [root + pattern]
+        with world.services.db.read(SYSTEM) as session:
+            files = session.get_one(Execution, answer.json["id"]).options["files"][root + pattern]
+        assert [entry[0] for entry in files] == [root + name for name in wanted], pattern
+
+
+def test_a_copy_keeps_the_wildcard(world, bucket, tmp_path):
+    made = add(world, bucket).json
+    keep(world, made["id"], tmp_path, "a.csv")
+    pattern = made["uri_prefix"] + "*.csv"
+    first = run(world, code(world), data=pattern).json
+    keep(world, made["id"], tmp_path, "b.csv")
+    answer = world.client("ann").post(f"/api/v0/executions/{first['id']}/copy/", json={})
+    assert answer.status_code == 201, answer.text
+    with world.services.db.read(SYSTEM) as session:
+        options = session.get_one(Execution, answer.json["id"]).options
+    assert [entry[0][-5:] for entry in options["files"][pattern]] == ["a.csv", "b.csv"]
+
+
+def test_inputs_that_can_not_be_had(world, bucket, versitygw, tmp_path):
+    made = add(world, bucket, allow_write=False).json
+    keep(world, made["id"], tmp_path, "a.csv", f"{world.foreign}/x/1/f.csv")
+    commit, root = code(world), made["uri_prefix"]
+    for uri, part in (
+        ("s3://unknown-bucket/a.csv", f"it has: data ({root}). Add one under Stores."),
+        ("gs://b/x", "No store of this project holds"),
+        (root, "names no object"),
+        (f"{root}a/../b", "names no object"),
+        (f"{root}{world.foreign}/x/1/f.csv", "another project's output"),
+        (f"{root}*.txt", "Nothing in the store data is"),
+        (f"{root}{world.foreign}/**", "Nothing in the store data is"),
+        ("s3://unknown-bucket/*.csv", "No store of this project holds"),
+        ("ftp://x/y", "can't be read"),
+    ):
+        answer = run(world, commit, data=uri)
+        assert answer.status_code == 400, (uri, answer.text)
+        assert part in answer.text.replace("\\u2019", "'"), (uri, answer.text)
+    wrong = add(world, {**s3_bucket(versitygw), "secret_access_key": "wrong"}, name="wrong").json
+    answer = run(world, commit, data=f"{wrong['uri_prefix']}*.csv")
+    assert "can't be listed in the store wrong" in answer.text
+    assert "SignatureDoesNotMatch" in answer.text
+
+
+def test_a_store_for_writing_only_is_no_place_for_inputs(world, bucket):
+    made = add(world, bucket, allow_read=False).json
+    assert "No store of this project holds" in run(world, code(world), data=f"{made['uri_prefix']}a").text
+
+
+def test_a_wildcard_of_a_thousand_stars_takes_no_time(world, bucket, tmp_path):
+    made = add(world, bucket).json
+    keep(world, made["id"], tmp_path, "a" * 200)
+    answer = run(world, code(world), data=made["uri_prefix"] + "**/" * 300 + "*a" * 300 + "b")
+    assert "Nothing in the store" in answer.text
+
+
+# ---- outputs -----------------------------------------------------------------------------------------
+def test_where_outputs_go(world, bucket):
+    commit = code(world)
+    refused = run(world, commit, "to-the-vault")
+    assert refused.status_code == 400
+    assert "No store 'vault' for this project; there is: data." in refused.json["upload_store"][0]["message"]
+    vault = add(world, bucket, name="vault").json
+    default = add(world, bucket, name="default").json
+    readonly = add(world, bucket, name="readonly", allow_write=False).json
+    ann = world.client("ann")
+
+    def chosen(step: str) -> str | None:
+        with world.services.db.read(SYSTEM) as session:
+            return session.get_one(Execution, run(world, commit, step).json["id"]).options["store"]
+
+    assert chosen("to-the-vault") == vault["id"]
+    assert chosen("train") is None, "the machine's own"
+    path = f"/api/v0/projects/{world.project}/"
+    answer = ann.call("PUT", path, json={"default_store": readonly["id"]})
+    assert "may only be read" in answer.json["default_store"][0]["message"]
+    assert ann.call("PUT", path, json={"default_store": "default"}).json["default_store"] == default["id"]
+    assert chosen("train") == default["id"]
+    assert chosen("to-the-vault") == vault["id"]
+
+
+def test_what_happens_is_in_the_audit_log(world, bucket):
+    made = add(world, bucket).json
+    world.client("ann").delete(f"/api/v0/stores/{made['id']}/")
+    with world.services.db.read(SYSTEM) as session:
+        events = session.scalars(
+            select(AuditEvent).where(AuditEvent.subject == made["id"]).order_by(AuditEvent.id)
+        ).all()
+    assert [event.action for event in events] == ["store.created", "store.deleted"]
+    assert bucket["secret_access_key"] not in str([event.payload for event in events])
