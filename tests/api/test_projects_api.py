@@ -170,7 +170,6 @@ LATER = [
     ("POST", "notebook-executions/"),
     ("GET", "models/"),
     ("GET", "model-versions/1/source-data/"),
-    ("POST", "projects/x/fetch/"),
 ]
 
 
