@@ -7,6 +7,7 @@ The process has a session of its own, so that its children (git-remote-https, in
 from __future__ import annotations
 
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -117,7 +118,7 @@ def run_git(
         check=check,
     )
     if code != 0:
-        reason = "git_too_large" if code == -signal.SIGXFSZ else meaning(words.text)
+        reason = meaning(words.text)
         log.warning("git_failed", command=arguments[0], code=code, reason=reason, words=words.text[-2000:])
         raise GitError(reason, bytes=caps.most_bytes)
     return b"".join(kept)
@@ -146,7 +147,11 @@ def run_program(
     )
     try:
         _follow(process, caps, out, told, check)
-        return process.wait(caps.seconds)
+        code = process.wait(caps.seconds)
+        # The kernel ends who writes beyond the limit, and git does not always say so.
+        if code != 0 and not _fits(caps):
+            raise GitError("git_too_large", bytes=caps.most_bytes)
+        return code
     finally:
         _end(process)
 
@@ -233,4 +238,6 @@ class _Words:
 
     @property
     def text(self) -> str:
-        return self._kept.decode("utf-8", "replace")
+        """Without what the other side says: nobody may choose the meaning from there."""
+        lines = re.split(r"[\r\n]+", self._kept.decode("utf-8", "replace"))
+        return "\n".join(line for line in lines if not line.startswith("remote:"))

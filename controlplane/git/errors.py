@@ -37,7 +37,7 @@ _MEANINGS = (
         ("' not found", "repository not found", "returned error: 404", "does not appear to be a git repository"),
     ),
     ("git_bad_objects", ("fsck error", "hasdot", "error in object", "invalid gitmodules", "gitmodulesurl")),
-    ("git_too_large", ("died of signal 25", "file too large", "exceeds maximum allowed size")),
+    ("git_too_large", ("file too large", "exceeds maximum allowed size")),
     (
         "git_unreachable",
         (
