@@ -8,7 +8,6 @@ import hmac
 import os
 import re
 from datetime import UTC, datetime
-from typing import Any
 
 import httpx
 
@@ -61,12 +60,11 @@ class AwsLogins:
         signed = signed_headers(key, region, base.partition("://")[2], headers, body, self._clock())
         try:
             answer = httpx.post(f"{base}/", headers=signed, content=body, timeout=SECONDS, trust_env=False)
-            found: dict[str, Any] = answer.json()
-        except (httpx.HTTPError, ValueError) as error:
+        except httpx.HTTPError as error:
             raise LoginError(f"AWS ECR of {region} does not answer; try again later.", is_refused=False) from error
         if answer.status_code != 200:
-            raise _refused(answer.status_code, found)
-        entry = found["authorizationData"][0]
+            raise _refused(answer.status_code, answer.text)
+        entry = answer.json()["authorizationData"][0]
         username, _, password = base64.b64decode(entry["authorizationToken"]).decode().partition(":")
         return Login(username, password, datetime.fromtimestamp(float(entry["expiresAt"]), UTC))
 
@@ -109,8 +107,11 @@ REMEDIES = {
 }
 
 
-def _refused(status: int, answer: dict[str, Any]) -> LoginError:
-    code = str(answer.get("__type") or status).rpartition("#")[2]
-    said = " ".join(str(answer.get("message") or answer.get("Message") or "").split())[:300]
+def _refused(status: int, text: str) -> LoginError:
+    """AWS says it as JSON, and as XML where it has not yet looked at what is asked."""
+    codes = re.search(r'(?:"__type"\s*:\s*"(?:[^"#]*#)?|<Code>)(\w+)', text)
+    sentences = re.search(r'(?:"[mM]essage"\s*:\s*"|<Message>)([^"<]*)', text)
+    code = codes[1] if codes else str(status)
+    said = " ".join(sentences[1].split())[:300] if sentences else ""
     remedy = REMEDIES.get(code, "Look at the key or role in AWS.")
     return LoginError(f"AWS refuses ({code}): {said} {remedy}", is_refused=status < 500)

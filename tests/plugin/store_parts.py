@@ -43,5 +43,6 @@ PROBES: dict[str, Callable[[], str]] = {
     "versitygw": lambda: missing(VERSITYGW, "needs Go; "),
     "azurite": lambda: missing(AZURITE, "needs npm; "),
     "swift": lambda: missing(PYTHON_SERVERS / "whole", ""),
+    "moto": lambda: missing(PYTHON_SERVERS / "whole", ""),
     "fake-gcs-server": lambda: missing(FAKE_GCS, ""),
 }

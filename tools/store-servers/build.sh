@@ -1,7 +1,8 @@
 #!/bin/sh
 # Real object stores for tests: versitygw (S3) from Go modules, azurite (Azure Blob) from npm, Swift and fake-gcs-server
-# from PyPI. Each is built once and kept under ~/.cache/remora by what it is made of. A machine that lacks Go or npm
-# goes without: its tests are listed as NOT RUN. `build.sh lock` writes requirements.lock (needs uv).
+# from PyPI; with these moto, for AWS's other services: its botocore and our rq can't be in one environment. Each is
+# built once and kept under ~/.cache/remora by what it is made of. A machine that lacks Go or npm goes without: its
+# tests are listed as NOT RUN. `build.sh lock` writes requirements.lock (needs uv).
 set -eu
 cd "$(dirname "$0")"
 . ../lib.sh
@@ -44,7 +45,7 @@ azurite() {
 python_servers() {
     target=$(place store-servers requirements.lock)
     [ -f "$target/whole" ] && return 0
-    say "installing Swift and fake-gcs-server from PyPI (once)"
+    say "installing Swift, fake-gcs-server and moto from PyPI (once)"
     rm -rf "$target"
     quiet "$LOG_FILE" python3 -m venv "$target" || return 0
     quiet "$LOG_FILE" "$target/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
