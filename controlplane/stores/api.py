@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, Response
 
 from controlplane.environments.models import Store
-from controlplane.stores import adoption
+from controlplane.stores.adopting import adopt_file
 from controlplane.stores.request import Adoption, NewStore, StoreChanges
 from controlplane.stores.trying import try_store
 from controlplane.web import query
@@ -70,18 +70,8 @@ def test(store_id: str) -> dict[str, Any]:
 @route(blueprint, "/<store_id>/adopt/", action="store.adopt", methods=["POST"], body=Adoption)
 def adopt(store_id: str) -> dict[str, Any]:
     """Take a file that is there already in as a datum of a project; it is not copied."""
-    body, actor = parse(Adoption), current_actor()
-    # The store is asked outside of the transaction that writes.
-    with services().db.read(actor.scope) as session:
-        project = services().projects.get(session, actor, body.project, "store.adopt")
-        row = services().added_stores.usable(session, project, store_id)
-        key, known = adoption.find(session, project, row, body.url)
-    if known is None:
-        info = adoption.look(services().stores, row, key)
-        session = request_session()
-        project = services().projects.get(session, actor, body.project, "store.adopt")
-        known = adoption.adopt(session, actor, project, row, info, body.url, services().clock)
-    return {"ok": True, "created": {body.url: known.id}}
+    body = parse(Adoption)
+    return {"ok": True, "created": {body.url: adopt_file(body.project, store_id, body.url).id}}
 
 
 def _get(store_id: str, action: str = "store.read") -> Store:

@@ -388,3 +388,38 @@ def test_what_happens_is_in_the_audit_log(world, bucket):
         ).all()
     assert [event.action for event in events] == ["store.created", "store.deleted"]
     assert bucket["secret_access_key"] not in str([event.payload for event in events])
+
+
+# ---- an installation's own stores ----------------------------------------------------------------------
+def own_stores(world: World, bucket: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The installation's code and data are in S3, as a document says it, by the machine's own identity."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", bucket["access_key_id"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", bucket["secret_access_key"])
+    with world.services.db.begin(SYSTEM) as session:
+        for purpose in ("code", "data"):
+            row = session.scalars(select(Store).where(Store.purpose == purpose)).one()
+            row.kind = "s3"
+            row.config = {"location": f"s3://{bucket['bucket']}/{purpose}", "endpoint_url": bucket["endpoint_url"]}
+
+
+def test_an_installation_keeps_code_in_s3(world, bucket, monkeypatch):
+    own_stores(world, bucket, monkeypatch)
+    commit = code(world)
+    assert run(world, commit).status_code == 201
+    with world.services.db.read(SYSTEM) as session:
+        _, store = world.services.stores.find(session, session.scalars(select(Store.installation_id)).first(), "code")
+    assert [info.size > 0 for info in store.list("")] == [True]
+
+
+def test_a_shared_store_gives_a_project_its_own_files_only(world, bucket, monkeypatch, tmp_path):
+    own_stores(world, bucket, monkeypatch)
+    with world.services.db.read(SYSTEM) as session:
+        row = session.scalars(select(Store).where(Store.purpose == "data")).one()
+    keep(world, row.id, tmp_path, f"{world.project}/e/1/mine.bin", f"{world.foreign}/e/1/theirs.bin", "loose.bin")
+    commit, root = code(world), f"s3://{bucket['bucket']}/data/"
+    for key in (f"{world.project}/e/1/mine.bin", f"{world.foreign}/e/1/theirs.bin", "loose.bin", "**", "*"):
+        answer = run(world, commit, data=root + key)
+        assert answer.status_code == 400, key
+        assert "is shared by projects" in answer.text, (key, answer.text)
+    shown = world.client("ann").get("/api/v0/stores/", query_string={"project": world.project}).json["results"]
+    assert [(entry["name"], entry["owner"], entry["configuration"]) for entry in shown] == [("data", None, {})]

@@ -101,6 +101,10 @@ def only_with(header: str, value: str, found: dict[str, str]) -> Callable[[dict[
 
 
 # ---- AWS -------------------------------------------------------------------------------------------
+@pytest.mark.never_real(
+    "Roles of AWS, instance roles and web identities",
+    "small servers answer as AWS documents it",
+)
 def test_a_role_is_taken_on_with_the_organisation_as_external_id(cloud, clock, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL_STS", cloud.url)
     cloud.answers["/"] = sts
@@ -193,6 +197,10 @@ def test_the_token_address_of_a_key_file_counts_for_nothing(cloud, clock, monkey
     assert google_identity.TOKEN_URL.startswith("https://oauth2.googleapis.com/")
 
 
+@pytest.mark.never_real(
+    "Signing by Google's IAM without a key, and tokens of the metadata server",
+    "small servers answer as Google documents it",
+)
 def test_a_machine_signs_by_iam(cloud, clock, monkeypatch):
     monkeypatch.setenv("GCE_METADATA_HOST", cloud.url.removeprefix("http://"))
     account = "/computeMetadata/v1/instance/service-accounts/default/"
@@ -213,6 +221,10 @@ def test_a_machine_signs_by_iam(cloud, clock, monkeypatch):
 
 
 # ---- Azure -----------------------------------------------------------------------------------------
+@pytest.mark.never_real(
+    "User-delegation keys of Azure, managed and workload identities",
+    "a small server answers as Microsoft documents it; azurite checks signatures by account key",
+)
 def test_a_delegation_key_signs_and_is_kept(cloud, clock):
     names = {"SignedOid": "oid", "SignedTid": "tid", "SignedStart": "s", "SignedExpiry": "e", "SignedService": "b"}
     shown = "".join(f"<{name}>{value}</{name}>" for name, value in {**names, "SignedVersion": "v"}.items())
@@ -244,6 +256,10 @@ def keystone(asked: dict[str, Any]) -> Answer:
     return 201, json.dumps({"token": token}), {"X-Subject-Token": "gAAAA"}
 
 
+@pytest.mark.never_real(
+    "Swift of a public OpenStack with Keystone",
+    "a real Swift with its own login, and a small Keystone",
+)
 @pytest.mark.parametrize("path", ["/v3", "/v3/", "/v3/auth/tokens"])
 def test_keystone_gives_token_and_address(cloud, clock, path):
     cloud.answers["/v3/auth/tokens"] = keystone

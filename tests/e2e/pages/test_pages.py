@@ -30,6 +30,8 @@ def paths(shown: Dashboard) -> dict[str, str]:
         "nothing matches": f"/projects/{ids['project']}/?q=nothing-like-this",
         "no executions": f"/projects/{ids['project_empty']}/",
         "repository": f"/projects/{ids['project']}/repository",
+        "stores": f"/projects/{ids['project']}/stores",
+        "a store of Swift": f"/projects/{ids['project']}/stores?kind=swift",
         "no repository": f"/projects/{ids['project_empty']}/repository",
         **{state: f"/executions/{ids[state]}/" for state in STATES},
         "stop": f"/executions/{ids['started']}/stop",

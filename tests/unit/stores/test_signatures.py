@@ -2,16 +2,21 @@
 
 import json
 from datetime import UTC, datetime
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from controlplane.data.stores.aws_identity import AwsKey, GivenKey
 from controlplane.data.stores.azure_identity import AccountKey, Grant
+from controlplane.data.stores.gcs import GcsBucket, GcsStore
 from controlplane.data.stores.google_identity import KeyFile
-from controlplane.data.stores.s3 import Bucket
+from controlplane.data.stores.http import StoreHttp
+from controlplane.data.stores.s3 import Bucket, S3Store
 from controlplane.data.stores.sigv4 import GOOGLE, Request, prepare, presign_aws, quoted
+from controlplane.net.reach import Reach
 from fixtures.store_rigs import service_account
 from fixtures.stores import code_of
 
@@ -79,3 +84,45 @@ def test_where_a_bucket_is():
     assert Bucket("b", "cn-north-1", path_style=False).base == "https://b.s3.cn-north-1.amazonaws.com.cn"
     assert Bucket("b", "x", "https://minio.example:9000/").base == "https://minio.example:9000"
     assert Bucket("b", "x", "https://minio.example:9000").root == "/b"
+
+
+# ---- what only a cloud could tell ------------------------------------------------------------------
+def clock() -> datetime:
+    return datetime(2026, 1, 2, tzinfo=UTC)
+
+
+@pytest.mark.never_real(
+    "A bucket of S3 with a KMS key", "the headers that ask for it are signed and told to the writer"
+)
+def test_a_kms_key_of_s3_is_signed_into_every_write():
+    bucket = Bucket("b", "eu-north-1", path_style=False, kms_key="arn:aws:kms:eu-north-1:1:key/k")
+    store = S3Store(bucket, GivenKey(AwsKey(*EXAMPLE)), StoreHttp(Reach()), 900, clock)
+    signed = store.sign_put("p/e/1/x", 5)
+    assert signed.headers == {
+        "If-None-Match": "*",
+        "x-amz-server-side-encryption": "aws:kms",
+        "x-amz-server-side-encryption-aws-kms-key-id": "arn:aws:kms:eu-north-1:1:key/k",
+    }
+    fields = dict(parse_qsl(urlsplit(signed.url).query))
+    assert fields["X-Amz-SignedHeaders"] == (
+        "content-length;host;if-none-match;x-amz-server-side-encryption;x-amz-server-side-encryption-aws-kms-key-id"
+    )
+
+
+@pytest.mark.never_real(
+    "Signed addresses of Google Cloud Storage, its preconditions and its KMS keys",
+    "the text that is signed is that of Google's published vectors; bytes go through fake-gcs-server",
+)
+def test_what_google_is_told_with_a_write():
+    bucket = GcsBucket("b", kms_key="projects/p/locations/l/keyRings/r/cryptoKeys/k")
+    store = GcsStore(bucket, KeyFile(service_account(), clock), StoreHttp(Reach()), 900, clock)
+    signed = store.sign_put("p/e/1/x", 5)
+    assert signed.headers == {
+        "x-goog-if-generation-match": "0",
+        "x-goog-content-length-range": "5,5",
+        "x-goog-encryption-kms-key-name": "projects/p/locations/l/keyRings/r/cryptoKeys/k",
+    }
+    fields = dict(parse_qsl(urlsplit(signed.url).query))
+    assert fields["X-Goog-SignedHeaders"] == (
+        "host;x-goog-content-length-range;x-goog-encryption-kms-key-name;x-goog-if-generation-match"
+    )
