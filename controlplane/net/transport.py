@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ class VettedTransport(httpx.BaseTransport):
     """
 
     def __init__(self, reach: Reach, seconds: float, ca_bundle: Path | None = None) -> None:
-        context = ssl.create_default_context(cafile=str(ca_bundle) if ca_bundle else None)
         self._pool = httpcore.ConnectionPool(
-            ssl_context=context, max_keepalive_connections=0, network_backend=_Vetted(reach, time.monotonic() + seconds)
+            ssl_context=_context(ca_bundle),
+            max_keepalive_connections=0,
+            network_backend=_Vetted(reach, time.monotonic() + seconds),
         )
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -56,6 +58,12 @@ class VettedTransport(httpx.BaseTransport):
     def close(self) -> None:
         """End its connections."""
         self._pool.close()
+
+
+@cache
+def _context(ca_bundle: Path | None) -> ssl.SSLContext:
+    """Reading the machine's authorities takes longer than many a request."""
+    return ssl.create_default_context(cafile=str(ca_bundle) if ca_bundle else None)
 
 
 _FAILURES = (
