@@ -25,7 +25,7 @@ class Key:
     label: str
     secret: bool = False
     looks: str = LINE
-    hint: str = "One line of text."
+    hint: str = ""
     long: bool = False
 
 
@@ -60,7 +60,7 @@ class Kind:
         """The known keys that have a value, of one way. Raises ValidationError naming every bad one."""
         found = {key.name: given[key.name] for key in self.keys if given.get(key.name)}
         errors = {
-            f"configuration.{key.name}": key.hint
+            f"configuration.{key.name}": key.hint or "One line of text."
             for key in self.keys
             if key.name in found
             and (len(found[key.name]) > MOST_VALUE or not re.fullmatch(key.looks, found[key.name], re.DOTALL))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,14 @@ BASE = "/api/v0/registry-credentials/"
 SECRET = "hunter2-never-shown"
 DOCKER = {"type": "docker", "image_pattern": "reg.example/team/*"}
 LOGIN = {"username": "alice", "password": SECRET}
+
+
+@pytest.fixture
+def database_url(tmp_path: Path, sqlite_template: Path) -> str:
+    """One database is enough here: tests/security walks these routes on both."""
+    target = tmp_path / "registries.db"
+    target.write_bytes(sqlite_template.read_bytes())
+    return f"sqlite:///{target}"
 
 
 def make(world: World, name: str = "ann", **changes: Any) -> Any:

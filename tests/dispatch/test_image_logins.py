@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 from controlplane.accounts.models import Organization
 from controlplane.clock import utc_now
@@ -17,6 +20,14 @@ from worker_bootstrap.protocol import crypto
 from worker_bootstrap.protocol.messages import UrlItem, login_context
 
 IMAGE = "reg.example/team/x:1"
+
+
+@pytest.fixture
+def database_url(tmp_path: Path, sqlite_template: Path) -> str:
+    """One database is enough here: tests/security walks these routes on both."""
+    target = tmp_path / "registries.db"
+    target.write_bytes(sqlite_template.read_bytes())
+    return f"sqlite:///{target}"
 
 
 def keep(rig: Rig, pattern: str, password: str, **changes: Any) -> str:

@@ -36,6 +36,8 @@ def paths(shown: Dashboard) -> dict[str, str]:
         **{state: f"/executions/{ids[state]}/" for state in STATES},
         "stop": f"/executions/{ids['started']}/stop",
         "environments": "/environments/",
+        "registries": "/registries/",
+        **{f"a registry by {kind}": f"/registries/?type={kind}" for kind in ("aws-ecr", "gcp-cr", "azure-acr")},
         "environment": "/environments/gpu-v100/",
         "not found": "/nothing",
     }
@@ -66,6 +68,26 @@ def test_every_page_fits_its_window_and_is_accessible(
         if violations := axe(tab):
             found[name] = violations
     assert not found
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_registries_with_a_credential_and_its_test(
+    tabs: Tabs, shown: Dashboard, axe: Callable[[Page], list[str]], theme: str
+) -> None:
+    tab = tabs(width=390, height=844, theme=theme)
+    tab.goto(f"{shown.url}/registries/")
+    tab.fill("#image_pattern", "a-registry-with-a-long-name.some-company.example:5000/a-team/a-rather-long-name/*")
+    tab.fill("#username", "alice")
+    tab.fill("#password", "secret")
+    tab.get_by_role("button", name="Add the credential").click()
+    tab.get_by_role("button", name="Test").click()
+    expect(tab.get_by_role("status").filter(has_text="has no address that may be used")).to_be_visible()
+    assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+    assert axe(tab) == []
+    tab.get_by_role("link", name="Remove").click()
+    assert axe(tab) == []
+    tab.get_by_role("button", name="Remove the credential").click()
+    expect(tab.get_by_text("No credentials yet")).to_be_visible()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
