@@ -363,6 +363,13 @@ def _fetch() -> list[Reason]:
             "infrastructure",
         ),
         Reason(
+            "git_no_ssh",
+            "fetch",
+            "This server has no ssh client.",
+            "Install it from the distribution (openssh-client), or use an https address.",
+            "infrastructure",
+        ),
+        Reason(
             "git_address_refused",
             "fetch",
             "{host} has no address that may be used from here.",

@@ -27,6 +27,8 @@ missing_packages() {
     if has docker && ! has dockerd && [ -z "${DOCKER_HOST:-}" ] && ! [ -S /var/run/docker.sock ]; then
         echo docker.io
     fi
+    # Repositories by ssh need it; the rest goes without.
+    has ssh || ! is_root || echo openssh-client
     [ "$1" = dev ] && missing_for_tests
     return 0
 }
@@ -40,6 +42,7 @@ missing_for_tests() {
     has iptables || echo iptables
     has ip || echo iproute2
     has openssl || echo openssl
+    has sshd || echo openssh-server
     has docker-registry || echo docker-registry
     has htpasswd || echo apache2-utils
     return 0

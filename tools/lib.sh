@@ -62,6 +62,7 @@ apt_install() {
     if runs_systemd; then
         for _package in "$@"; do
             [ "$_package" = redis-server ] && systemctl disable --now redis-server >>"$_aptlog" 2>&1
+            [ "$_package" = openssh-server ] && systemctl disable --now ssh >>"$_aptlog" 2>&1
         done
     fi
     return 0

@@ -87,6 +87,7 @@ def sweep(folder: Path) -> None:
 def scan_host_key(remote: Remote, reach: Reach, folder: Path) -> str:
     """The strongest host key that the server shows now. Raises GitError."""
     said: list[bytes] = []
+    _check_client()
     arguments = ["ssh-keyscan", "-T", "10", "-p", str(remote.port), "-t", "ed25519,ecdsa,rsa", pinned(remote, reach)[0]]
     with empty_folder(folder) as home:
         caps = Caps(SCAN_SECONDS, home, 1_000_000)
@@ -117,6 +118,7 @@ def _https(
 
 
 def _ssh(credentials: Credentials, addresses: list[str], home: Path) -> Access:
+    _check_client()
     if not credentials.private_key:
         raise GitError("git_auth_failed")
     known = _secret(home, "known_hosts", f"{ALIAS} {credentials.host_key}\n")
@@ -148,6 +150,11 @@ def _ssh(credentials: Credentials, addresses: list[str], home: Path) -> Access:
         command += ["-o", f"{name}={value}"]
     environment = {"GIT_ALLOW_PROTOCOL": "ssh", "GIT_SSH_COMMAND": shlex.join(command), "GIT_SSH_VARIANT": "ssh"}
     return Access(home, environment, {})
+
+
+def _check_client() -> None:
+    if shutil.which("ssh") is None or shutil.which("ssh-keyscan") is None:
+        raise GitError("git_no_ssh")
 
 
 def _secret(home: Path, name: str, text: str) -> Path:
