@@ -59,10 +59,12 @@ make_environment() {
     say "virtual environment: installing $(grep -c '^[a-z0-9]' "$1") packages of $1"
     .venv/bin/python -c '' 2>/dev/null || quiet "$LOG_FILE" python3 -m venv --clear .venv || exit 1
     .venv/bin/python -m pip --version >/dev/null 2>&1 || quiet "$LOG_FILE" .venv/bin/python -m ensurepip || exit 1
+    # The lock names everything. A resolver that looks further trips over the next release of a package with extras.
     quiet "$LOG_FILE" .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check \
-        --require-hashes -r "$1" || exit 1
+        --no-deps --require-hashes -r "$1" || exit 1
     quiet "$LOG_FILE" .venv/bin/python -m pip install --quiet --no-input --disable-pip-version-check \
         --no-deps --no-build-isolation --editable . || exit 1
+    quiet "$LOG_FILE" .venv/bin/python -m pip check || exit 1
     rm -f ".venv/.$1-"*
     touch "$stamp"
 }

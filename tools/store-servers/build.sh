@@ -49,7 +49,7 @@ python_servers() {
     rm -rf "$target"
     quiet "$LOG_FILE" python3 -m venv "$target" || return 0
     quiet "$LOG_FILE" "$target/bin/python" -m pip install --quiet --no-input --disable-pip-version-check \
-        --require-hashes -r requirements.lock || return 0
+        --no-deps --require-hashes -r requirements.lock || return 0
     touch "$target/whole"
 }
 
