@@ -53,7 +53,7 @@ def test_run_waits_for_the_result_and_the_list_shows_it(rig: ChoreRig) -> None:
 def test_a_failure_is_told_with_exit_code_1(rig: ChoreRig) -> None:
     ran = remora(rig, "run", "brew")
     assert ran.returncode == 1
-    assert "There is no chore 'brew'; there are: data-retention, housekeeping, retention, uploads." in ran.stderr
+    assert "There is no chore 'brew'; there are: data-retention, git-fetch, git-forget, git-snapshot, " in ran.stderr
 
 
 def test_without_processes_it_says_where_to_look(rig: ChoreRig) -> None:
