@@ -84,6 +84,19 @@ def _upload_bytes(runs: Runs, execution: str, number: int) -> Any:
     return _upload(runs, execution, number, 99 if number < 3 else 101)
 
 
+def _store(runs: Runs, execution: str, number: int) -> Any:
+    keys = {"access_key_id": "AK", "secret_access_key": "SK"}
+    configuration = {"bucket": f"bucket-{number}", "region": "eu-west-1", **keys}
+    body = {"name": f"s{number}", "type": "s3", "configuration": configuration, "project": runs.world.project}
+    return runs.world.client("ann").post("/api/v0/stores/", json=body)
+
+
+def _registry_credential(runs: Runs, execution: str, number: int) -> Any:
+    configuration = {"username": "ann", "password": "pass"}
+    body = {"type": "docker", "image_pattern": f"r{number}.example.org/*", "configuration": configuration}
+    return runs.world.client("ann").post("/api/v0/registry-credentials/", json=body)
+
+
 WALKS: dict[str, tuple[str, Step, int]] = {
     # name: (cap, step, how many are there before)
     "projects": ("projects", _project, 1),
@@ -97,6 +110,8 @@ WALKS: dict[str, tuple[str, Step, int]] = {
     "aliases": ("aliases", _alias, 0),
     "aliases by metadata": ("aliases", _alias_by_metadata, 0),
     "metadata of a file": ("metadata_bytes", _metadata, 0),
+    "stores": ("stores", _store, 0),
+    "credentials of registries": ("registry_credentials", _registry_credential, 0),
     "uploads": ("uploads", _upload, 0),
     "bytes of an upload": ("upload_bytes", _upload_bytes, 0),
 }
