@@ -7,18 +7,23 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 # The fixture that starts a whole control plane is the tests'.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from benchmarks import measures, scale  # noqa: E402
-from fixtures.bench import make_bench  # noqa: E402
+from benchmarks import measures, page, scale  # noqa: E402
+from benchmarks.noise import noise  # noqa: E402
+from benchmarks.table import Row, as_text  # noqa: E402
+from fixtures.bench import Bench, make_bench  # noqa: E402
 from fixtures.inputs import FileServer  # noqa: E402
 from fixtures.stack import running_stack  # noqa: E402
 
-MEASURES: dict[str, Callable[..., list[measures.Row]]] = {
+# These start what they need themselves.
+ALONE: Mapping[str, Callable[[], list[Row]]] = {}
+# These share one running control plane, in this order: the last ones leave it full.
+TOGETHER: Mapping[str, Callable[[Bench], list[Row]]] = {
     "memory": measures.idle_memory,
     "accept": measures.accept,
     "start": measures.accept_to_start,
@@ -30,26 +35,42 @@ MEASURES: dict[str, Callable[..., list[measures.Row]]] = {
 
 def main() -> None:
     """Measure what is named (all when nothing is)."""
+    known = [*ALONE, *TOGETHER]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MEASURES)}; all when none is given")
-    names = parser.parse_args().names or list(MEASURES)
-    unknown = [name for name in names if name not in MEASURES]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known)}; all when none is given")
+    parser.add_argument("--write", action="store_true", help="keep the table in docs/reference/benchmarks.md")
+    given = parser.parse_args()
+    unknown = [name for name in given.names if name not in known]
     if unknown:
-        parser.error(f"no such measure: {', '.join(unknown)}; there is: {', '.join(MEASURES)}")
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}\n")
-    rows: list[measures.Row] = []
+        parser.error(f"no such measure: {', '.join(unknown)}; there is: {', '.join(known)}")
+    if given.write and given.names:
+        parser.error("only a whole run is written: name no measure beside --write")
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"{machine}\n", flush=True)
     began = time.monotonic()
+    rows = noise("before") + measure(given.names or known) + noise("after")
+    print(as_text(rows))
+    print(f"\ntook {time.monotonic() - began:.0f} s")
+    if given.write:
+        page.write(rows, machine)
+
+
+def measure(names: list[str]) -> list[Row]:
+    """The rows of these measures."""
+    rows: list[Row] = []
+    for name in (name for name in ALONE if name in names):
+        rows += ALONE[name]()
+    together = [name for name in TOGETHER if name in names]
+    if not together:
+        return rows
     with running_stack(quick=False) as stack:
         bench = make_bench(stack, FileServer(), "bench")
         warm = bench.run("true")
         if warm.shown["status"] != "complete":
             raise SystemExit(f"the first execution ended as {warm.text}")
-        for name in names:
-            rows += MEASURES[name](bench)
-    width = max(len(row.what) for row in rows)
-    for row in rows:
-        print(f"{row.what:<{width}}  {row.value:>12}  {row.how}")
-    print(f"\ntook {time.monotonic() - began:.0f} s")
+        for name in together:
+            rows += TOGETHER[name](bench)
+    return rows
 
 
 if __name__ == "__main__":

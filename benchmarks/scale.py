@@ -10,7 +10,7 @@ from contextlib import closing
 
 import httpx
 
-from benchmarks.measures import Row
+from benchmarks.table import Row
 from controlplane.db.ids import uuid7
 from fixtures.bench import Bench
 
@@ -35,7 +35,7 @@ def scale(bench: Bench) -> list[Row]:
         "one by its counter": {"counter": 5000},
         "what has not ended": {"status": "incomplete"},
     }
-    rows = [Row("a million executions", f"{size / 1e9:.1f} GB", f"SQLite; written in {filled:.0f} s")]
+    rows = [Row("a million executions", size / 1e9, "GB", f"SQLite; written in {filled:.0f} s")]
     with bench.stack.api() as api:
         for what, query in lists.items():
             rows.append(
@@ -46,7 +46,7 @@ def scale(bench: Bench) -> list[Row]:
     began = time.monotonic()
     bench.run("true")
     rows.append(
-        Row("accept to end, beside a million", f"{time.monotonic() - began:.2f} s", "behind what was accepted before")
+        Row("accept to end, beside a million", time.monotonic() - began, "s", "behind what was accepted before")
     )
     return rows
 
@@ -58,7 +58,7 @@ def timed(what: str, call: Callable[[], httpx.Response]) -> Row:
         began = time.perf_counter()
         call().raise_for_status()
         waits.append((time.perf_counter() - began) * 1000)
-    return Row(what, f"{statistics.median(waits):.0f} ms", f"median of {TRIES}, worst {max(waits):.0f} ms")
+    return Row(what, statistics.median(waits), "ms", f"median of {TRIES}, worst {max(waits):.0f} ms")
 
 
 def fill(bench: Bench, template: str) -> str:
