@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from benchmarks import measures, page, scale  # noqa: E402
+from benchmarks.control_path import control_path  # noqa: E402
 from benchmarks.noise import noise  # noqa: E402
 from benchmarks.table import Row, as_text  # noqa: E402
 from fixtures.bench import Bench, make_bench  # noqa: E402
@@ -21,7 +22,7 @@ from fixtures.inputs import FileServer  # noqa: E402
 from fixtures.stack import running_stack  # noqa: E402
 
 # These start what they need themselves.
-ALONE: Mapping[str, Callable[[], list[Row]]] = {}
+ALONE: Mapping[str, Callable[[], list[Row]]] = {"path": control_path}
 # These share one running control plane, in this order: the last ones leave it full.
 TOGETHER: Mapping[str, Callable[[Bench], list[Row]]] = {
     "memory": measures.idle_memory,
