@@ -57,6 +57,7 @@ def test_a_credential_from_its_creation_to_its_end(world: World) -> None:
     assert ann.get(address).status_code == 404
 
 
+@pytest.mark.security("N06")
 def test_a_secret_is_never_shown_again(world: World) -> None:
     made = make(world)
     address = f"{BASE}{made.json['id']}/"
@@ -80,6 +81,7 @@ def test_a_secret_is_never_shown_again(world: World) -> None:
         assert len(kept) == 1 and SECRET not in str(kept)
 
 
+@pytest.mark.security("N06")
 def test_the_password_does_not_follow_to_another_host(world: World) -> None:
     """Who may change a credential and not read it must not get it by pointing it at a host of their own."""
     made = make(world)
@@ -94,6 +96,7 @@ def test_the_password_does_not_follow_to_another_host(world: World) -> None:
     assert again.status_code == 200 and again.json["image_pattern"] == "new.example/*"
 
 
+@pytest.mark.security("N05b", "N07")
 def test_another_organisation_sees_and_changes_nothing(world: World) -> None:
     address = f"{BASE}{make(world).json['id']}/"
     eve = world.client("eve")
@@ -118,6 +121,7 @@ def test_who_may_make_one(world: World, name: str, of_all: int, of_project: int)
     assert make(world, name, project=world.project).status_code == of_project
 
 
+@pytest.mark.security("N04")
 def test_a_projects_admin_has_no_say_beyond_the_project(world: World) -> None:
     of_all, of_project = make(world).json["id"], make(world, project=world.project).json["id"]
     pam = world.client("pam")
@@ -186,6 +190,7 @@ def test_there_is_a_cap(world: World) -> None:
     assert make(world).json["code"] == "limit_reached"
 
 
+@pytest.mark.security("N30")
 def test_a_test_of_an_address_inside_connects_to_nothing(world: World) -> None:
     made = make(world, image_pattern="127.0.0.1:1/team/x")
     found = world.client("ann").post(f"{BASE}{made.json['id']}/test/", json={})

@@ -91,6 +91,7 @@ def test_a_second_put_changes_nothing(world, store):
     assert world.client().get(path(store.sign_get(KEY))).data == b"0123456789"
 
 
+@pytest.mark.security("N24")
 def test_refusals_name_their_reason(world, store):
     put(world, store)
     client, signed = world.client(), path(store.sign_get(KEY))
@@ -139,6 +140,7 @@ def test_full_disk(world, store, monkeypatch):
     assert (answer.status_code, answer.json["code"]) == (507, "full")
 
 
+@pytest.mark.security("N20", "N24")
 def test_a_path_out_of_the_store(world, store):
     for key in ("..%2f..%2fetc%2fpasswd", "a/..%2f..%2fx", "%00"):
         answer = world.client().get(f"/store/{store._id}/{key}?sig=x")

@@ -80,6 +80,7 @@ def run(world: World, commit: str, step: str = "train", **inputs: Any) -> Any:
 
 
 # ---- the thing itself --------------------------------------------------------------------------------
+@pytest.mark.security("N06")
 def test_a_store_is_added_and_its_secret_never_shown(world, bucket):
     answer = add(world, bucket)
     assert answer.status_code == 201, answer.text
@@ -199,6 +200,7 @@ def test_access_modes(world, bucket):
     assert bucket["access_key_id"] not in shown, "how it is reached is its owner's"
 
 
+@pytest.mark.security("N04")
 def test_who_may_add_one(world, bucket):
     house = {"access_mode": "owner_organization", "owner": "ann", "project": None}
     assert add(world, bucket, "pam", name="pams").status_code == 201, "a project's admin, for the project"
@@ -347,6 +349,7 @@ def test_a_store_for_writing_only_is_no_place_for_inputs(world, bucket):
     assert "No store of this project holds" in run(world, code(world), data=f"{made['uri_prefix']}a").text
 
 
+@pytest.mark.security("N39")
 def test_a_wildcard_of_a_thousand_stars_takes_no_time(world, bucket, tmp_path):
     made = add(world, bucket).json
     keep(world, made["id"], tmp_path, "a" * 200)

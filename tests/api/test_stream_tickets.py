@@ -43,6 +43,7 @@ def test_a_browser_sends_its_form_token(world: World, execution: str) -> None:
     assert browser.post(address(execution), headers=elsewhere).status_code == 403
 
 
+@pytest.mark.security("N02")
 def test_it_is_for_this_execution_and_ends(world: World, execution: str) -> None:
     ticket = world.client("ann").post(address(execution)).json["ticket"]
     assert world.services.tickets.open(ticket, world.project) is None

@@ -47,6 +47,7 @@ def test_a_stream_must_have_the_announced_size(folder):
     assert list((folder._root / INCOMING).iterdir()) == []
 
 
+@pytest.mark.security("N24")
 def test_signature_is_for_one_method_key_and_time(tmp_path):
     moment = [NOW]
     store = FolderStore("s", tmp_path, "http://x", b"k" * 32, 60, lambda: moment[0])
@@ -71,6 +72,7 @@ def test_the_reserved_folder_is_no_key(folder, source):
     assert code_of(folder.put_file, f"{INCOMING}/x", source(b"x")) == "bad_name"
 
 
+@pytest.mark.security("N22")
 def test_a_link_in_the_store_is_no_object(folder, source):
     folder.put_file("a/b", source(b"x"))
     (folder._root / "a" / "link").symlink_to("/etc/passwd")

@@ -72,6 +72,7 @@ def test_a_host_where_nothing_answers() -> None:
     assert (found.ok, found.code) == (False, "host") and found.message.startswith(f"{host} can't be reached: ")
 
 
+@pytest.mark.security("N30")
 def test_a_host_inside_that_is_not_allowed(registry: ImageRegistry) -> None:
     found = check(f"{registry.host}/team/*", allowed="")
     assert (found.ok, found.code) == (False, "host") and "no address that may be used from here" in found.message
@@ -158,6 +159,7 @@ def test_a_login_without_the_right(tokens: TokenRegistry) -> None:
     assert found.code == "right" and "does not let it pull" in found.message
 
 
+@pytest.mark.security("N31")
 def test_the_password_is_not_sent_in_clear_to_where_a_registry_says(tokens: TokenRegistry) -> None:
     tokens.realm = "http://192.0.2.1/token"
     found = check(f"{tokens.host}/team/*", f"{tokens.host}/team/x:1", "right")

@@ -125,6 +125,7 @@ BAD = ["", "/", "a//b", "../a", "a/../b", "a/.", "a/..", "/etc/passwd", "a\0b", 
 BAD += ["a/" * 500 + "b", "CON", "x/nul.txt", "COM1", "a\ud800b"]
 
 
+@pytest.mark.security("N20")
 @every_store
 def test_bad_names_are_refused(store, source):
     for key in BAD:
@@ -151,6 +152,7 @@ def test_unusual_names_are_kept(rig, store, source, web):
     assert keys(store) == sorted([*names, *(f"put/{key}" for key in names)])
 
 
+@pytest.mark.security("N21")
 @given(key=st.text(max_size=40))
 def test_a_key_never_leads_out(key):
     try:
@@ -206,6 +208,7 @@ def test_the_size_is_signed(store, web):
     assert code_of(store.stat, "a") == "not_found"
 
 
+@pytest.mark.security("N24")
 @checking_stores
 def test_forged_addresses_are_refused(rig, store, source, web):
     store.put_file("a", source(b"\x01mine"))

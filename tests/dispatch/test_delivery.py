@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from sqlalchemy import func, select
 
 from controlplane.audit.models import AuditEvent
@@ -71,6 +72,7 @@ def test_what_comes_twice_counts_once_and_is_acknowledged_again(rig: Rig) -> Non
     assert numbers(rig, execution) == [1]
 
 
+@pytest.mark.security("N17", "N18")
 def test_batches_of_another_key_and_words_in_anothers_name_do_nothing(rig: Rig) -> None:
     worker, execution, attempt = started(rig)
     other = rig.worker()

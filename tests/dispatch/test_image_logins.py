@@ -87,6 +87,7 @@ def test_none_fits(rig: Rig) -> None:
     assert (answer.sealed, answer.error) == ("", "")
 
 
+@pytest.mark.security("N17")
 def test_only_for_the_image_of_the_job_and_only_for_its_attempt(rig: Rig) -> None:
     keep(rig, "reg.example/*", "secret")
     worker, attempt = granted(rig)

@@ -26,6 +26,7 @@ def test_a_machine_with_the_secret_gets_a_login_of_its_own(rig: Rig) -> None:
     assert "worker.joined" in audit(rig)
 
 
+@pytest.mark.security("N19")
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
@@ -46,6 +47,7 @@ def test_another_protocol_is_refused_with_the_remedy(rig: Rig) -> None:
     assert "install the agent's release that belongs to this master" in reply.error
 
 
+@pytest.mark.security("N19")
 def test_a_request_that_another_key_signed_gets_no_answer(rig: Rig) -> None:
     worker = rig.worker(joined=False)
     request = worker.request()
@@ -54,6 +56,7 @@ def test_a_request_that_another_key_signed_gets_no_answer(rig: Rig) -> None:
     assert not worker.join().error, "the loop went on"
 
 
+@pytest.mark.security("N08")
 def test_nobody_joins_while_the_default_user_is_on(rig: Rig) -> None:
     rig.server.admin().execute_command("ACL", "SETUSER", "default", "on", "nopass")
     worker = rig.worker(joined=False)
@@ -92,6 +95,7 @@ def test_a_machine_that_lost_its_keys_is_a_new_worker_and_its_attempts_are_lost(
     assert names.worker_user(before) not in rig.server.admin().acl_users()
 
 
+@pytest.mark.security("N19")
 def test_somebody_without_the_secret_cannot_replace_a_machines_keys(rig: Rig) -> None:
     worker = rig.worker()
     thief = rig.worker(joined=False, machine=worker.machine, join_secret="guess")
@@ -99,6 +103,7 @@ def test_somebody_without_the_secret_cannot_replace_a_machines_keys(rig: Rig) ->
     assert rig.worker_row(worker.id).signing_key == crypto.b64(worker.signing.public)
 
 
+@pytest.mark.security("N18")
 def test_a_worker_reads_its_inbox_and_appends_to_its_streams_and_nothing_else(rig: Rig) -> None:
     worker, other = rig.worker(), rig.worker()
     worker.redis.xadd(names.tail(worker.id, "x"), {"batch": b"1"})
@@ -121,6 +126,7 @@ def test_a_worker_reads_its_inbox_and_appends_to_its_streams_and_nothing_else(ri
             call()
 
 
+@pytest.mark.security("N19")
 def test_the_join_user_may_only_ask(rig: Rig) -> None:
     joiner = rig.worker(joined=False).client("join", rig.worker(joined=False)._join_password)
     for call in (
@@ -132,6 +138,7 @@ def test_the_join_user_may_only_ask(rig: Rig) -> None:
             call()
 
 
+@pytest.mark.security("N19")
 def test_a_request_that_is_handled_twice_gets_the_same_login(still_rig: Rig) -> None:
     """A crash between the commit and the end of the answer: the request is read again."""
     rig = still_rig

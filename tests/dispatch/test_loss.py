@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 
+import pytest
 import redis
 from sqlalchemy import func, select
 
@@ -17,6 +18,7 @@ from dispatch.rig import Rig
 from worker_bootstrap.protocol import names
 
 
+@pytest.mark.security("N17")
 def test_a_lost_workers_execution_runs_elsewhere_and_the_late_one_is_stopped(rig: Rig) -> None:
     first = rig.worker(slots=1)
     execution = rig.execution()

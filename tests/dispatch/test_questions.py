@@ -69,6 +69,7 @@ def test_addresses_of_what_the_attempt_lists(granted) -> None:
     assert segment.key == f"logs/{rig.ground.project}/{execution}/1/00000000000000000001.gz"
 
 
+@pytest.mark.security("N18")
 @pytest.mark.parametrize(
     ("item", "error"),
     [
@@ -103,6 +104,7 @@ def test_a_store_address_counts_only_as_that_of_a_file_of_this_project(rig: Rig)
     assert (second.error, second.url) == ("not_found", "")
 
 
+@pytest.mark.security("N17", "N18")
 def test_an_ended_attempt_and_another_workers_get_nothing(granted) -> None:
     rig, worker, _, attempt, _ = granted
     other = rig.worker()

@@ -61,6 +61,7 @@ BAD_ADDRESSES = (
 )
 
 
+@pytest.mark.security("N28")
 def test_n28_addresses_that_are_no_repository_are_refused(rig: Rig) -> None:
     for url in BAD_ADDRESSES:
         answer = rig.ann.post(rig.settings_url, json={"url": url})
@@ -69,12 +70,14 @@ def test_n28_addresses_that_are_no_repository_are_refused(rig: Rig) -> None:
     assert not rig.home.exists()
 
 
+@pytest.mark.security("N28")
 def test_n28_a_refused_address_does_not_replace_a_good_one(rig: Rig) -> None:
     rig.connect("https://git.example/code.git")
     assert rig.ann.call("PUT", rig.settings_url, json={"url": "file:///etc"}).status_code == 400
     assert rig.shown()["url"] == "https://git.example/code.git"
 
 
+@pytest.mark.security("N28")
 @pytest.mark.parametrize("protocol", ["file", "ext", "git", "http"])
 def test_n28_git_itself_speaks_no_other_protocol(tmp_path: Path, protocol: str) -> None:
     """Were an address to slip through, the command would refuse it all the same."""
@@ -86,6 +89,7 @@ def test_n28_git_itself_speaks_no_other_protocol(tmp_path: Path, protocol: str) 
     assert not (tmp_path / "pwned").exists() and not (tmp_path / "made").exists()
 
 
+@pytest.mark.security("N28")
 def test_n28_options_of_the_machine_and_hooks_are_not_read(
     rig: Rig, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,12 +117,14 @@ def test_n28_options_of_the_machine_and_hooks_are_not_read(
     assert not (tmp_path / "pwned").exists()
 
 
+@pytest.mark.security("N28")
 def test_n28_what_every_command_is_started_with() -> None:
     assert ENVIRONMENT["GIT_ALLOW_PROTOCOL"] == "https:ssh" and ENVIRONMENT["GIT_TERMINAL_PROMPT"] == "0"
     assert ENVIRONMENT["GIT_CONFIG_NOSYSTEM"] == "1" and ENVIRONMENT["GIT_CONFIG_GLOBAL"] == "/dev/null"
     assert CONFIGURATION["core.hooksPath"] == "/dev/null" and CONFIGURATION["submodule.recurse"] == "false"
 
 
+@pytest.mark.security("N28")
 def test_n28_the_token_stands_in_no_argument_and_no_environment(rig: Rig, servers: HttpsGit) -> None:
     repository = Repository(servers.root / "private" / "watched.git")
     repository.commit(FILES)
@@ -150,6 +156,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 # ---- N2A -----------------------------------------------------------------------------------------------
+@pytest.mark.security("N2A")
 def test_n2a_a_million_files_are_refused(rig: Rig, repository: Repository) -> None:
     """A hundred names for one tree of a hundred, for one of a hundred: small to store, large to unpack."""
     tree = repository.tree([f"100644 blob {repository.blob(b'')}\tf{n}" for n in range(100)])
@@ -163,6 +170,7 @@ def test_n2a_a_million_files_are_refused(rig: Rig, repository: Repository) -> No
     assert rig.row(commit).archive_key == "" and rig.leftovers() == []
 
 
+@pytest.mark.security("N2A")
 def test_n2a_large_files_are_counted_before_they_are_unpacked(rig: Rig, repository: Repository) -> None:
     zeros = repository.blob(bytes(60_000_000))
     repository.commit_tree(repository.tree([f"100644 blob {zeros}\tf{n}" for n in range(100)]))
@@ -171,6 +179,7 @@ def test_n2a_large_files_are_counted_before_they_are_unpacked(rig: Rig, reposito
     assert "5000000000 bytes" in rig.why_not("main")
 
 
+@pytest.mark.security("N2A")
 def test_n2a_an_archive_that_does_not_pack_well_is_cut(rig: Rig, repository: Repository) -> None:
     repository.commit({**FILES, "noise": os.urandom(4_000_000)})
     rig.connect(rig.address(repository))
@@ -179,6 +188,7 @@ def test_n2a_an_archive_that_does_not_pack_well_is_cut(rig: Rig, repository: Rep
     assert rig.leftovers() == []
 
 
+@pytest.mark.security("N2A")
 def test_n2a_links_that_leave_the_code_are_refused(rig: Rig, repository: Repository) -> None:
     for target in (b"/etc/passwd", b"../../x", b"lib/../../x"):
         entries = [f"100644 blob {repository.blob(YAML)}\tvalohai.yaml", f"120000 blob {repository.blob(target)}\tlink"]
@@ -188,6 +198,7 @@ def test_n2a_links_that_leave_the_code_are_refused(rig: Rig, repository: Reposit
         assert "has a link that leaves it" in rig.why_not(name)
 
 
+@pytest.mark.security("N2A")
 def test_n2a_links_that_stay_inside_and_names_that_differ_in_case_are_kept(rig: Rig, repository: Repository) -> None:
     blobs = {name: repository.blob(name.encode()) for name in ("Readme", "README", "lib/a.py")}
     entries = [f"100644 blob {blob}\t{name}" for name, blob in blobs.items()]
@@ -199,6 +210,7 @@ def test_n2a_links_that_stay_inside_and_names_that_differ_in_case_are_kept(rig: 
     assert set(rig.archive(commit)) == {"Readme", "README", "lib/a.py", "valohai.yaml"}
 
 
+@pytest.mark.security("N2A")
 @pytest.mark.parametrize("name", [".git", ".GIT", ".."])
 def test_n2a_trees_with_git_inside_are_refused_at_the_fetch(rig: Rig, repository: Repository, name: str) -> None:
     inner = bytes.fromhex(repository.tree([f"100644 blob {repository.blob(b'x')}\tconfig"]))
@@ -212,6 +224,7 @@ def test_n2a_trees_with_git_inside_are_refused_at_the_fetch(rig: Rig, repository
     assert rig.refused()[1] == "git_bad_objects"
 
 
+@pytest.mark.security("N2A")
 def test_n2a_a_repository_is_cut_at_its_cap(rig: Rig, repository: Repository) -> None:
     repository.commit({**FILES, "noise": os.urandom(8_000_000)})
     object.__setattr__(rig.world.services.settings, "git_repository_bytes", 2_000_000)
@@ -222,6 +235,7 @@ def test_n2a_a_repository_is_cut_at_its_cap(rig: Rig, repository: Repository) ->
     assert left < 100_000 and rig.leftovers() == []
 
 
+@pytest.mark.security("N2A")
 def test_n2a_a_server_that_says_nothing_is_left(rig: Rig, servers: HttpsGit) -> None:
     object.__setattr__(rig.world.services.settings, "git_timeout", 1.0)
     rig.connect(servers.url("slow/x"))
@@ -230,6 +244,7 @@ def test_n2a_a_server_that_says_nothing_is_left(rig: Rig, servers: HttpsGit) -> 
     assert rig.leftovers() == []
 
 
+@pytest.mark.security("N2A")
 def test_n2a_what_was_started_ends_with_it(tmp_path: Path, servers: HttpsGit) -> None:
     """git-remote-https is a child of a child."""
     with pytest.raises(GitError):
@@ -281,6 +296,7 @@ def test_lfs_files_are_their_pointers(rig: Rig, repository: Repository) -> None:
 HOSTS_INSIDE = ("127.0.0.1", "10.0.0.1", "169.254.169.254", "[::1]", "[::ffff:7f00:1]", "localhost")
 
 
+@pytest.mark.security("N30")
 def test_n30_hosts_inside_are_refused_unconnected(rig: Rig, servers: HttpsGit) -> None:
     object.__setattr__(rig.world.services.settings, "allowed_networks", "")
     asked = len(servers.asked)
@@ -294,6 +310,7 @@ def test_n30_hosts_inside_are_refused_unconnected(rig: Rig, servers: HttpsGit) -
     assert len(servers.asked) == asked
 
 
+@pytest.mark.security("N31")
 def test_n31_redirects_are_not_followed(rig: Rig, servers: HttpsGit, repository: Repository) -> None:
     repository.commit(FILES)
     asked = len(servers.asked)
@@ -302,6 +319,7 @@ def test_n31_redirects_are_not_followed(rig: Rig, servers: HttpsGit, repository:
     assert all(path.startswith("/moved/") for path in servers.asked[asked:])
 
 
+@pytest.mark.security("N32")
 def test_n32_git_connects_to_the_vetted_address(rig: Rig, servers: HttpsGit, repository: Repository) -> None:
     """The name is known to our resolver only, which would say another thing if it were asked again."""
     repository.commit(FILES)
@@ -321,6 +339,7 @@ def test_n32_git_connects_to_the_vetted_address(rig: Rig, servers: HttpsGit, rep
     assert refused.value.code == "git_address_refused" and asked == ["flips.example"] * 2
 
 
+@pytest.mark.security("N36")
 def test_n36_a_refused_fetch_does_not_tell_open_from_closed(rig: Rig, servers: HttpsGit) -> None:
     words = set()
     object.__setattr__(rig.world.services.settings, "allowed_networks", "")
@@ -331,6 +350,7 @@ def test_n36_a_refused_fetch_does_not_tell_open_from_closed(rig: Rig, servers: H
     assert len(words) == 1
 
 
+@pytest.mark.security("N36")
 def test_n36_no_words_of_the_other_side_are_shown(world: World, rig: Rig) -> None:
     """A closed port and one that speaks no TLS read the same."""
     words = set()

@@ -35,6 +35,7 @@ def accept(rig: Rig) -> None:
     assert answer.status_code == 200, answer.text
 
 
+@pytest.mark.security("N2B")
 def test_a_deploy_key_is_made_and_the_host_key_must_be_accepted(rig: Rig, ssh: SshGit, by_ssh: Repository) -> None:
     shown = rig.connect(ssh.url(by_ssh))
     assert shown["auth"] == "key" and shown["public_key"].startswith("ssh-ed25519 AAAA")
@@ -87,12 +88,14 @@ def test_another_deploy_key_replaces_the_first(rig: Rig, ssh: SshGit, by_ssh: Re
     assert rig.fetched() == {"main": by_ssh.head("main")}
 
 
+@pytest.mark.security("N2B")
 def test_n2b_an_unknown_host_key_gets_no_key_of_ours(rig: Rig, ssh: SshGit, by_ssh: Repository) -> None:
     ssh.allow(rig.connect(ssh.url(by_ssh))["public_key"])
     rig.refused()
     assert "Accepted publickey" not in (ssh.folder / "log").read_text()
 
 
+@pytest.mark.security("N2B")
 def test_n2b_a_changed_host_key_is_refused_until_it_is_accepted(rig: Rig, ssh: SshGit, by_ssh: Repository) -> None:
     ssh.allow(rig.connect(ssh.url(by_ssh), host_key=ssh.host_key)["public_key"])
     before = fingerprint(ssh.host_key)
@@ -108,6 +111,7 @@ def test_n2b_a_changed_host_key_is_refused_until_it_is_accepted(rig: Rig, ssh: S
     rig.fetched()
 
 
+@pytest.mark.security("N2B")
 def test_n2b_only_the_key_that_was_shown_can_be_accepted(rig: Rig, ssh: SshGit, by_ssh: Repository) -> None:
     rig.connect(ssh.url(by_ssh))
     rig.refused()
@@ -116,6 +120,7 @@ def test_n2b_only_the_key_that_was_shown_can_be_accepted(rig: Rig, ssh: SshGit, 
         assert answer.status_code == 400 and "no key with this fingerprint" in answer.text
 
 
+@pytest.mark.security("N2B")
 def test_n2b_a_host_key_belongs_to_its_project_and_server(rig: Rig, ssh: SshGit, by_ssh: Repository) -> None:
     rig.connect(ssh.url(by_ssh), host_key=ssh.host_key)
     changed = rig.change(url="ssh://git@other.example/code.git")
@@ -125,6 +130,7 @@ def test_n2b_a_host_key_belongs_to_its_project_and_server(rig: Rig, ssh: SshGit,
     assert eve.post(url, json={"url": ssh.url(by_ssh)}).json["host_key"] is None
 
 
+@pytest.mark.security("N2B")
 def test_n2b_the_private_key_is_0600_while_it_is_needed_and_gone_afterwards(
     rig: Rig, ssh: SshGit, by_ssh: Repository
 ) -> None:
@@ -153,6 +159,7 @@ def test_n2b_the_private_key_is_0600_while_it_is_needed_and_gone_afterwards(
     assert list(mirror.folder.glob("tmp-*")) == []
 
 
+@pytest.mark.security("N2B")
 def test_n2b_what_a_killed_process_left_is_removed_by_the_next(rig: Rig) -> None:
     mirror = Mirror(rig.world.services.settings, "swept")
     (mirror.folder / "tmp-left").mkdir(parents=True)
@@ -161,6 +168,7 @@ def test_n2b_what_a_killed_process_left_is_removed_by_the_next(rig: Rig) -> None
         assert list(mirror.folder.glob("tmp-*")) == []
 
 
+@pytest.mark.security("N32")
 def test_n32_ssh_connects_to_the_vetted_address(rig: Rig, ssh: SshGit, by_ssh: Repository) -> None:
     """The name is known to our resolver only, and it is asked once."""
     asked: list[str] = []

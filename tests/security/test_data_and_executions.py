@@ -40,6 +40,7 @@ def _foreign(runs: Runs) -> dict[str, str]:
     }
 
 
+@pytest.mark.security("N05b")
 def test_n05b_foreign_ids_in_bodies_are_as_good_as_none(runs: Runs) -> None:
     eve, theirs, nothing = runs.world.client("eve"), _foreign(runs), "018f3c5e-0000-7000-8000-000000000001"
     commit = eve.upload(runs.world.foreign, make_archive()).json["identifier"]
@@ -67,6 +68,7 @@ def test_n05b_foreign_ids_in_bodies_are_as_good_as_none(runs: Runs) -> None:
         assert answers[0].status_code == 404 and answers[0].json == answers[1].json, path
 
 
+@pytest.mark.security("N05b")
 def test_n05b_foreign_names_resolve_to_nothing(runs: Runs) -> None:
     _foreign(runs)
     eve = runs.world.client("eve")
@@ -75,6 +77,7 @@ def test_n05b_foreign_names_resolve_to_nothing(runs: Runs) -> None:
     assert eve.get(path.replace(runs.world.foreign, runs.world.project)).status_code == 404
 
 
+@pytest.mark.security("N06")
 def test_n06_no_answer_holds_a_secret(runs: Runs) -> None:
     """Every GET of the API, for owner and viewer, with secrets on every level."""
     world, ann = runs.world, runs.world.client("ann")
@@ -103,6 +106,7 @@ def test_n06_no_answer_holds_a_secret(runs: Runs) -> None:
     assert answered > 40
 
 
+@pytest.mark.security("N07")
 def test_n07_lists_counts_and_searches_leak_nothing(runs: Runs) -> None:
     _foreign(runs)
     eve = runs.world.client("eve")
@@ -125,6 +129,7 @@ EVIL = {
 }  # fmt: skip
 
 
+@pytest.mark.security("N09")
 def test_n09_unknown_fields_are_not_assigned(runs: Runs) -> None:
     ann, execution = runs.world.client("ann"), runs.create()
     datum = runs.datum("a.csv", b"1")
@@ -158,6 +163,7 @@ def _attempt(runs: Runs) -> tuple[str, str]:
     return execution["id"], runs.attempts(execution["id"])[0]
 
 
+@pytest.mark.security("N20")
 @pytest.mark.parametrize("name", NAMES)
 def test_n20_names_that_lead_elsewhere_are_refused(runs: Runs, name: str) -> None:
     execution_id, attempt_id = _attempt(runs)
@@ -169,6 +175,7 @@ def test_n20_names_that_lead_elsewhere_are_refused(runs: Runs, name: str) -> Non
     assert runs.world.client("ann").post("/api/v1/uploads/", json=body).status_code == 400
 
 
+@pytest.mark.security("N20")
 @pytest.mark.parametrize("name", KEPT)
 def test_n20_unusual_names_are_stored_as_they_are(runs: Runs, name: str) -> None:
     ann = runs.world.client("ann")
@@ -192,6 +199,7 @@ def test_n20_unusual_names_are_stored_as_they_are(runs: Runs, name: str) -> None
     assert files == [f"{runs.world.project}/uploads/{upload.json['id']}/{name}"]
 
 
+@pytest.mark.security("N24")
 def test_n24_a_prefix_of_a_name_is_another_name(runs: Runs) -> None:
     """Keys of attempt 1 do not open those of attempt 10, nor an address for a those for ab."""
     execution = Execution(id="e", project_id="p")
@@ -206,6 +214,7 @@ def test_n24_a_prefix_of_a_name_is_another_name(runs: Runs) -> None:
     assert ann.get(other).data == b"second"
 
 
+@pytest.mark.security("N24", "N33")
 def test_n24_store_addresses_of_others_are_no_inputs(runs: Runs) -> None:
     ann = runs.world.client("ann")
     for uri in (
@@ -228,6 +237,7 @@ YAMLS = {
 }
 
 
+@pytest.mark.security("N37")
 @pytest.mark.parametrize("case", YAMLS)
 def test_n37_hostile_yaml_is_refused_by_the_upload(runs: Runs, case: str) -> None:
     answer = runs.world.client("ann").upload(runs.world.project, make_archive(valohai_yaml=YAMLS[case].encode()))
@@ -235,6 +245,7 @@ def test_n37_hostile_yaml_is_refused_by_the_upload(runs: Runs, case: str) -> Non
     assert answer.json
 
 
+@pytest.mark.security("N38")
 def test_n38_bad_json_is_refused_by_every_write(runs: Runs) -> None:
     checked = 0
     execution, datum = runs.create()["id"], runs.datum("a", b"1")
@@ -271,6 +282,7 @@ EVIL_EXPRESSIONS = (
 )
 
 
+@pytest.mark.security("N39")
 def test_n39_no_expression_of_a_user_runs_away(runs: Runs) -> None:
     """Each ends: RE2 has no backtracking; the others would run for hours on this line."""
     execution = runs.create()
@@ -299,6 +311,7 @@ STEP = Step.parse(
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=200)
 
 
+@pytest.mark.security("N3A")
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(TEXTS)
 def test_n3a_a_parameter_is_one_word_of_the_command(value: str) -> None:
@@ -306,6 +319,7 @@ def test_n3a_a_parameter_is_one_word_of_the_command(value: str) -> None:
     assert shlex.split(resolve(STEP, wanted).interpolated) == ["run", value, "end"]
 
 
+@pytest.mark.security("N3A")
 @pytest.mark.parametrize(
     "value", ["$(touch /x)", "'; rm -rf /; '", "a\nb", "`id`", "{parameter:x}", "$HOME", "-rf", "\\"]
 )
@@ -320,6 +334,7 @@ INJECTIONS = (
 )  # fmt: skip
 
 
+@pytest.mark.security("N3B")
 def test_n3b_no_value_becomes_part_of_a_question(runs: Runs) -> None:
     runs.create(title="one", tags=["a"])
     runs.change(runs.create(title="two")["id"], cumulative_metadata={"loss": 1})
@@ -340,6 +355,7 @@ def test_n3b_no_value_becomes_part_of_a_question(runs: Runs) -> None:
     assert runs.counters() == [2, 1]
 
 
+@pytest.mark.security("N3E")
 def test_n3e_templates_and_formats_stay_text(runs: Runs) -> None:
     text = "{{ 7*7 }} {% raw %} %s %n {0.__class__} ${7*7}"
     execution = runs.create(title=text, tags=[text])

@@ -183,10 +183,12 @@ def send(caller: Caller, method: str, path: str, endpoint: str, things: dict[str
     return caller.call(method, path, **kwargs)
 
 
+@pytest.mark.security("N01")
 def test_the_public_list_is_short_and_known() -> None:
     assert PUBLIC_ENDPOINTS == PUBLIC
 
 
+@pytest.mark.security("N01", "N02")
 def test_nobody_gets_401_everywhere(world: World) -> None:
     checked = 0
     for rule, method in rules(world):
@@ -203,6 +205,7 @@ def test_nobody_gets_401_everywhere(world: World) -> None:
     assert checked > 60
 
 
+@pytest.mark.security("N01")
 @pytest.mark.parametrize("header", ["Token x", "Bearer x", "Token ", "Basic YTpi", "token \xff", "Token " + "a" * 5000])
 def test_wrong_credentials_are_as_good_as_none(world: World, header: str) -> None:
     answer = world.client().get("/api/v0/users/me/", headers={"Authorization": header})
@@ -215,6 +218,7 @@ NAMING = {
 }  # fmt: skip
 
 
+@pytest.mark.security("N05b")
 def test_a_stranger_gets_404_as_for_what_is_not_there(world: World, things: dict[str, Any]) -> None:
     checked = 0
     eve = world.client("eve")
@@ -233,6 +237,7 @@ def test_a_stranger_gets_404_as_for_what_is_not_there(world: World, things: dict
     assert checked >= 15
 
 
+@pytest.mark.security("N05b", "N07")
 @pytest.mark.parametrize("query", ["project", "output_execution"])
 @pytest.mark.parametrize("path", ["/api/v0/executions/", "/api/v0/commits/", "/api/v0/data/", "/api/v0/datum-aliases/"])
 def test_a_foreign_id_in_a_query_shows_nothing(world: World, things: dict[str, Any], path: str, query: str) -> None:
@@ -242,6 +247,7 @@ def test_a_foreign_id_in_a_query_shows_nothing(world: World, things: dict[str, A
     assert things["datum_id"] not in answer.text
 
 
+@pytest.mark.security("N05b")
 def test_a_foreign_id_in_a_body_is_refused(world: World, things: dict[str, Any]) -> None:
     eve = world.client("eve")
     body = {"project": world.project, "commit": things["identifier"], "step": "train"}
@@ -255,6 +261,7 @@ BAD_IDS = ("x", "..", "%00", "1", "a" * 300, "0" * 36, "%2e%2e", "é", "null", "
 PATHS = ("projects/{}/", "projects/{}/commits/", "commits/{}/", "executions/{}/", "executions/{}/events/", "data/{}/")
 
 
+@pytest.mark.security("N05b")
 def test_malformed_ids_are_404(world: World) -> None:
     ann = world.client("ann")
     for bad in BAD_IDS:
@@ -271,6 +278,7 @@ def actor_of(world: World, name: str) -> Actor:
     return found
 
 
+@pytest.mark.security("N04")
 def test_roles_are_as_the_table_says(world: World, things: dict[str, Any]) -> None:
     organization = world.organization_of("ann")
     checked = 0
@@ -301,6 +309,7 @@ def test_roles_are_as_the_table_says(world: World, things: dict[str, Any]) -> No
     assert checked > 150
 
 
+@pytest.mark.security("N11")
 def test_changed_roles_count_at_once(world: World) -> None:
     pat = world.client("pat")
     assert pat.get(f"/api/v0/projects/{world.project}/").status_code == 200
@@ -331,6 +340,7 @@ EVIL = {
 }
 
 
+@pytest.mark.security("N09")
 def test_unknown_fields_are_not_assigned_and_named(world: World, things: dict[str, Any]) -> None:
     ann = world.client("ann")
     made = ann.post("/api/v0/projects/", json={"name": "fresh", **EVIL})
@@ -367,6 +377,7 @@ TRICKS: list[tuple[str, dict[str, str]]] = [
 ]
 
 
+@pytest.mark.security("N03")
 def test_path_tricks_open_nothing(world: World) -> None:
     for path, headers in TRICKS:
         answer = world.client().get(path, headers=headers)
@@ -374,6 +385,7 @@ def test_path_tricks_open_nothing(world: World) -> None:
         assert "ann" not in answer.text
 
 
+@pytest.mark.security("N03")
 @pytest.mark.parametrize(
     "host", ["evil.example", "remora.test.evil.example", "evil.example:8765", "remora.test@evil", "", "["]
 )

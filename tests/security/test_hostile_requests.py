@@ -43,6 +43,7 @@ BAD_JSON = {
 }
 
 
+@pytest.mark.security("N38")
 def test_bad_json_is_400_with_a_sentence(world: World) -> None:
     for case, body in BAD_JSON.items():
         answer = world.client("ann").post(PROJECTS, data=body, content_type="application/json")
@@ -51,12 +52,14 @@ def test_bad_json_is_400_with_a_sentence(world: World) -> None:
         assert entries[0]["message"] and entries[0]["code"], case
 
 
+@pytest.mark.security("N12")
 @pytest.mark.parametrize("kind", ["text/plain", "application/xml", ""])
 def test_json_under_another_name_is_refused(world: World, kind: str) -> None:
     answer = world.client("ann").post(PROJECTS, data='{"name": "a"}', content_type=kind)
     assert answer.status_code == 400
 
 
+@pytest.mark.security("N38")
 def test_large_bodies_are_413(world: World) -> None:
     big = b'{"name": "' + b"a" * 400_000 + b'"}'
     assert world.client("ann").post(PROJECTS, data=big, content_type="application/json").status_code == 413
@@ -142,6 +145,7 @@ def test_a_database_that_is_away_is_503(world: World, monkeypatch: pytest.Monkey
     assert answer.status_code == 503 and answer.headers["Retry-After"] and "SELECT" not in answer.text
 
 
+@pytest.mark.security("N02")
 def test_no_console_and_no_debug_routes(world: World) -> None:
     assert not world.app.debug
     for path in ("/console", "/?__debugger__=yes&cmd=resource&f=debugger.js", "/debug", "/metrics", "/api/v0/docs"):
@@ -168,6 +172,7 @@ def dump(world: World) -> str:
         )
 
 
+@pytest.mark.security("N06")
 def test_secrets_are_never_answered_and_lie_encrypted(world: World) -> None:
     ann = world.client("ann")
     path = f"/api/v0/projects/{world.project}/environment_variable/"
@@ -186,6 +191,7 @@ def test_secrets_are_never_answered_and_lie_encrypted(world: World) -> None:
     assert "correct horse" not in everything
 
 
+@pytest.mark.security("N06")
 def test_security_events_are_written_without_secrets(world: World) -> None:
     ann = world.client("ann")
     ann.post("/api/v0/get-token/", data={"username": "ann\r\nadmin", "password": "hunter2"})

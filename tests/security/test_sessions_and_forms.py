@@ -28,6 +28,7 @@ def log_in(world: World, name: str = "ann", password: str = PASSWORD, **headers:
     return caller, answer
 
 
+@pytest.mark.security("N10", "N13")
 def test_login_gives_a_hardened_cookie_and_logout_ends_it(world: World) -> None:
     caller, answer = log_in(world)
     assert answer.status_code == 303, answer.text
@@ -43,6 +44,7 @@ def test_login_gives_a_hardened_cookie_and_logout_ends_it(world: World) -> None:
     assert stolen.get(ME).status_code == 401
 
 
+@pytest.mark.security("N13")
 def test_a_cookie_over_https_is_bound_to_the_host(world: World, services, clock) -> None:
     settings = services.settings.model_copy(update={"public_url": "https://remora.test"})
     app = create_app(type(services)(**{**services.__dict__, "settings": settings}))
@@ -55,6 +57,7 @@ def test_a_cookie_over_https_is_bound_to_the_host(world: World, services, clock)
     assert cookie.startswith("__Host-remora_session=") and "Secure" in cookie and "Path=/" in cookie
 
 
+@pytest.mark.security("N13")
 def test_each_login_has_a_new_session(world: World) -> None:
     caller = world.client()
     caller.client.set_cookie("remora_session", "fixed-by-somebody", domain="remora.test")
@@ -73,6 +76,7 @@ def test_a_session_ends_by_time(world: World) -> None:
     assert browser.get(ME).status_code == 401
 
 
+@pytest.mark.security("N11")
 @pytest.mark.parametrize("how", ["reset", "disable"])
 def test_password_reset_and_disabling_end_everything(world: World, how: str) -> None:
     browser, token = world.browser("ann"), world.client("ann")
@@ -88,6 +92,7 @@ def test_password_reset_and_disabling_end_everything(world: World, how: str) -> 
     assert answer.status_code == (303 if how == "reset" else 400)
 
 
+@pytest.mark.security("N11")
 def test_a_dropped_role_counts_for_open_sessions(world: World) -> None:
     browser = world.browser("bob")
     assert browser.get(f"/api/v0/projects/{world.project}/").status_code == 200
@@ -113,6 +118,7 @@ FORGED = {
 }
 
 
+@pytest.mark.security("N12")
 @pytest.mark.parametrize("case", FORGED)
 def test_forged_changes_are_refused(world: World, case: str) -> None:
     browser = world.browser("ann")
@@ -134,6 +140,7 @@ def test_own_forms_are_taken(world: World, headers: dict[str, str]) -> None:
     assert by_field.status_code == 303
 
 
+@pytest.mark.security("N12")
 @pytest.mark.parametrize("headers", [{"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}])
 def test_nobody_is_logged_in_from_another_site(world: World, headers: dict[str, str]) -> None:
     answer = world.client().post("/login", data={"username": "ann", "password": PASSWORD}, headers=headers)
@@ -148,6 +155,7 @@ def get_token(world: World, username: str, password: str, **headers: str) -> obj
     return world.client().post("/api/v0/get-token/", data={"username": username, "password": password}, headers=headers)
 
 
+@pytest.mark.security("N14")
 def test_wrong_passwords_are_limited_by_account(world: World) -> None:
     for _ in range(world.services.settings.login_attempts_per_minute):
         answer = get_token(world, "ann", "wrong")
@@ -159,6 +167,7 @@ def test_wrong_passwords_are_limited_by_account(world: World) -> None:
     assert get_token(world, "ann", PASSWORD).status_code == 200
 
 
+@pytest.mark.security("N14", "N1C")
 def test_wrong_passwords_are_limited_by_address_and_a_spoofed_one_does_not_help(world: World) -> None:
     for number in range(world.services.settings.login_attempts_per_minute):
         spoofed = {"X-Forwarded-For": f"10.0.0.{number}", "X-Real-IP": f"10.0.0.{number}", "Forwarded": "for=10.1.1.1"}
@@ -166,6 +175,7 @@ def test_wrong_passwords_are_limited_by_address_and_a_spoofed_one_does_not_help(
     assert get_token(world, "bob", PASSWORD, **{"X-Forwarded-For": "10.9.9.9"}).status_code == 429
 
 
+@pytest.mark.security("N1C")
 def test_a_trusted_proxy_tells_the_address(world: World, services) -> None:
     world.app = create_app(services, fronts=1)
     for _ in range(services.settings.login_attempts_per_minute):
@@ -175,6 +185,7 @@ def test_a_trusted_proxy_tells_the_address(world: World, services) -> None:
     assert get_token(world, "bob", PASSWORD, **{"X-Forwarded-For": "10.0.0.1, 10.0.0.2"}).status_code == 200
 
 
+@pytest.mark.security("N14")
 def test_tries_at_once_do_not_pass_the_limit_together(world: World) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: get_token(world, "ann", "wrong").status_code, range(30)))
@@ -191,6 +202,7 @@ def costly(world: World) -> Iterator[World]:
     yield world
 
 
+@pytest.mark.security("N14")
 def test_an_unknown_user_takes_the_same_time_and_text(costly: World) -> None:
     def measure(name: str) -> tuple[float, str]:
         started = time.perf_counter()

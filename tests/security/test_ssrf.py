@@ -101,23 +101,27 @@ def closed_port() -> int:
         return probe.getsockname()[1]
 
 
+@pytest.mark.security("N30")
 @pytest.mark.parametrize("host", [*INSIDE, *ODD])
 def test_n30_addresses_inside_are_refused(host: str) -> None:
     with pytest.raises(AddressRefusedError):
         Fetcher(Reach()).request("GET", f"http://{host}:1/", caps=QUICK)
 
 
+@pytest.mark.security("N30")
 def test_n30_a_name_that_leads_inside_is_refused_unconnected(site: Site) -> None:
     with pytest.raises(AddressRefusedError):
         Fetcher(Reach()).request("GET", f"http://localhost:{site.port}/", caps=QUICK)
     assert site.asked == []
 
 
+@pytest.mark.security("N30")
 def test_n30_the_installation_may_open_a_network(site: Site) -> None:
     answer = Fetcher(Reach(LOOPBACK)).request("GET", f"http://127.0.0.1:{site.port}/x", caps=QUICK)
     assert (answer.status, answer.body, site.asked) == (200, b"aaaaa", ["/x"])
 
 
+@pytest.mark.security("N30")
 def test_n30_metadata_stays_closed_whatever_is_opened() -> None:
     everything = parse_networks(["0.0.0.0/0", "::/0"])
     for host in ("169.254.169.254", "[fd00:ec2::254]", "100.100.100.200", "168.63.129.16", "0.0.0.0"):
@@ -125,6 +129,7 @@ def test_n30_metadata_stays_closed_whatever_is_opened() -> None:
             Fetcher(Reach(everything)).request("GET", f"http://{host}/", caps=QUICK)
 
 
+@pytest.mark.security("N31")
 def test_n31_a_redirect_inside_is_refused(site: Site) -> None:
     # The first hop may be reached; what it leads to may not.
     fetcher = Fetcher(Reach(parse_networks(["127.0.0.1/32"])))
@@ -134,6 +139,7 @@ def test_n31_a_redirect_inside_is_refused(site: Site) -> None:
     assert all(path.startswith("/to/") for path in site.asked)
 
 
+@pytest.mark.security("N31")
 def test_n31_three_redirects_are_followed_and_no_fourth(site: Site) -> None:
     base = f"http://127.0.0.1:{site.port}"
     fetcher = Fetcher(Reach(LOOPBACK))
@@ -142,6 +148,7 @@ def test_n31_three_redirects_are_followed_and_no_fourth(site: Site) -> None:
         fetcher.request("GET", f"{base}/to//to//to//to//end", caps=QUICK)
 
 
+@pytest.mark.security("N31")
 def test_n31_a_redirect_elsewhere_gets_no_credentials(site: Site) -> None:
     seen: list[bytes] = []
     other = socket.create_server(("127.0.0.2", 0))
@@ -163,6 +170,7 @@ def test_n31_a_redirect_elsewhere_gets_no_credentials(site: Site) -> None:
     assert b"secret" not in seen[0] and b"kept" in seen[0]
 
 
+@pytest.mark.security("N32")
 def test_n32_the_vetted_address_is_the_connected_one(site: Site) -> None:
     """A resolver that says another thing each time: what it says later is never asked for."""
     answers = [["127.0.0.1"], ["127.0.0.2"]]
@@ -180,18 +188,21 @@ def test_n32_the_vetted_address_is_the_connected_one(site: Site) -> None:
     assert site.asked == ["/x"]
 
 
+@pytest.mark.security("N33")
 @pytest.mark.parametrize("scheme", ["file", "gopher", "ftp", "data", "jar", "ssh", "ext", "dict", ""])
 def test_n33_other_schemes_are_refused(scheme: str) -> None:
     with pytest.raises(AddressRefusedError):
         Fetcher(Reach(LOOPBACK)).request("GET", f"{scheme}://127.0.0.1/x", caps=QUICK)
 
 
+@pytest.mark.security("N33")
 @pytest.mark.parametrize("url", ["http://a:b@h.example/", "http://h.example\\@127.0.0.1/", "http:///x", "http://h:x/"])
 def test_n33_addresses_that_two_readers_read_in_two_ways_are_refused(url: str) -> None:
     with pytest.raises(AddressRefusedError):
         Fetcher(Reach(LOOPBACK)).request("GET", url, caps=QUICK)
 
 
+@pytest.mark.security("N36")
 def test_n36_a_refusal_does_not_tell_open_ports_from_closed_ones(site: Site) -> None:
     words = set()
     for port in (site.port, closed_port()):
@@ -201,6 +212,7 @@ def test_n36_a_refusal_does_not_tell_open_ports_from_closed_ones(site: Site) -> 
     assert len(words) == 1 and site.asked == []
 
 
+@pytest.mark.security("N36")
 def test_n36_a_failure_does_not_tell_closed_ports_from_others(site: Site) -> None:
     words = set()
     # A closed port, one that speaks no TLS, one that says nothing for too long.
@@ -226,6 +238,7 @@ def agent(**values: object) -> AgentConfig:
     return parse_config({**base, **values})
 
 
+@pytest.mark.security("N30")
 def test_n30_the_agent_fetches_no_input_from_its_machine(site: Site) -> None:
     words = set()
     for host, port in (("127.0.0.1", site.port), ("127.0.0.1", closed_port()), ("localhost", site.port)):
@@ -237,6 +250,7 @@ def test_n30_the_agent_fetches_no_input_from_its_machine(site: Site) -> None:
     assert len(words) == 1 and site.asked == []
 
 
+@pytest.mark.security("N31")
 def test_n31_the_agent_follows_no_redirect_to_metadata(site: Site) -> None:
     http = input_client(agent(allow_loopback_inputs=True))
     assert http.request("GET", f"http://localhost:{site.port}/x").status == 200
@@ -245,6 +259,7 @@ def test_n31_the_agent_follows_no_redirect_to_metadata(site: Site) -> None:
     assert isinstance(getattr(refused.value, "reason", refused.value), ForbiddenAddressError)
 
 
+@pytest.mark.security("N30")
 def test_n30_a_machine_may_name_the_networks_that_inputs_come_from() -> None:
     networks = parse_networks(agent(input_networks=["10.1.0.0/16"]).input_networks)
     assert not forbidden("10.1.2.3", loopback=False, networks=networks)

@@ -294,6 +294,7 @@ def refused(answer: Any, status: int) -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
+@pytest.mark.security("N02")
 def test_without_a_good_ticket_nothing_is_shown(make_live: Callable[..., Live]) -> None:
     live = make_live(stream_ticket_ttl=0)
     live.grant()
@@ -310,6 +311,7 @@ def test_without_a_good_ticket_nothing_is_shown(make_live: Callable[..., Live]) 
     refused(live.get(Authorization=f"Ticket {strange}"), 404)
 
 
+@pytest.mark.security("N03")
 def test_other_names_and_addresses_are_refused(live: Live) -> None:
     ticket = {"Authorization": f"Ticket {live.ticket()}"}
     refused(live.get(Host="evil.test", **ticket), 400)

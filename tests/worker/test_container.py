@@ -110,6 +110,7 @@ def test_the_configuration_can_not_be_changed(rig: Rig) -> None:
     assert rig.lines(record, "stdout") == ["13"]
 
 
+@pytest.mark.security("N25")
 def test_a_hostile_archive_is_refused_here_too(rig: Rig) -> None:
     record = rig.run("echo never", code=archive({"../evil": "x"}))
     end = record.ends[0]

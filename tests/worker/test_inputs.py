@@ -211,6 +211,7 @@ def test_an_address_that_the_master_does_not_give(rig: Rig) -> None:
     assert (end.outcome, end.reason, end.detail) == ("error", "input_not_found", "in/denied.txt: not_found")
 
 
+@pytest.mark.security("N20")
 @pytest.mark.parametrize("path", ["../../outside", "/etc/passwd", "a//b", ""])
 def test_a_name_that_leaves_the_folder_is_refused(rig: Rig, path: str) -> None:
     file = rig.input_file("x", b"x", path=path)

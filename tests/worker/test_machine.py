@@ -101,6 +101,7 @@ def test_only_the_masters_signature_counts(rig: Rig) -> None:
     assert not (rig.agent.home / "work" / job.attempt).exists()
 
 
+@pytest.mark.security("N18")
 def test_a_job_for_another_worker_is_refused(rig: Rig) -> None:
     job = replace(rig.job("echo never"), worker="another")
     rig.master.send(rig.master.worker, "grant", job, job.attempt)
@@ -114,6 +115,7 @@ def test_secrets_that_are_sealed_to_another_machine(rig: Rig) -> None:
     assert record.accepted[0].refused == "bad_job"
 
 
+@pytest.mark.security("N17")
 def test_an_old_attempt_is_not_run_after_a_newer_one(rig: Rig) -> None:
     newer = rig.job("echo newer", execution="same", number=2)
     rig.master.ended(rig.master.grant(newer))

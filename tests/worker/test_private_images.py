@@ -54,6 +54,7 @@ def test_the_credential_serves_one_pull_and_is_kept_nowhere(rig: Rig, registry: 
     assert not any(PASSWORD.encode() in data for data in rig.store.objects.values())
 
 
+@pytest.mark.security("N05b")
 def test_another_organisation_can_not_use_what_is_on_the_machine(rig: Rig, registry: RegistryServer) -> None:
     assert was_pulled(rig, pull(rig, f"{registry.image}:1"))
     image_id = docker("image", "inspect", "-f", "{{.Id}}", f"{registry.image}:1")

@@ -144,6 +144,7 @@ def test_a_queue_with_another_host_name(
     assert wanted in as_agent(elsewhere, shown, authority.file, tmp_path, caplog)
 
 
+@pytest.mark.security("N05")
 def test_the_master_refuses_plain_addresses_beyond_the_loopback() -> None:
     with pytest.raises(QueueRefusedError, match="without TLS: use rediss://"):
         Queue("redis://queue.example.test:6379")

@@ -76,6 +76,7 @@ HOSTILE: dict[str, tuple[Callable[[tarfile.TarFile], None], str]] = {
 }
 
 
+@pytest.mark.security("N25")
 @pytest.mark.parametrize("case", HOSTILE)
 def test_hostile_entries_are_refused_and_named(tmp_path: Path, case: str) -> None:
     fill, sentence = HOSTILE[case]
@@ -85,6 +86,7 @@ def test_hostile_entries_are_refused_and_named(tmp_path: Path, case: str) -> Non
     assert caught.value.fields["data"][0][1] == "bad_archive"
 
 
+@pytest.mark.security("N25")
 def test_writing_through_a_link_is_refused(tmp_path: Path) -> None:
     def fill(tar: tarfile.TarFile) -> None:
         add(tar, "d", type=tarfile.DIRTYPE, size=0)
@@ -95,6 +97,7 @@ def test_writing_through_a_link_is_refused(tmp_path: Path) -> None:
         read_yaml(pack(tmp_path / "a.tgz", fill), "valohai.yaml", 1000)
 
 
+@pytest.mark.security("N25")
 def test_chain_of_links_cannot_climb(tmp_path: Path) -> None:
     def fill(tar: tarfile.TarFile) -> None:
         add(tar, "a/b/root", type=tarfile.SYMTYPE, linkname="../..", size=0)
@@ -104,6 +107,7 @@ def test_chain_of_links_cannot_climb(tmp_path: Path) -> None:
         read_yaml(pack(tmp_path / "a.tgz", fill), "valohai.yaml", 1000)
 
 
+@pytest.mark.security("N25")
 def test_bomb_is_refused_quickly(tmp_path: Path) -> None:
     path = tmp_path / "bomb.tgz"
     with gzip.open(path, "wb", compresslevel=9) as out:
@@ -118,6 +122,7 @@ def test_bomb_is_refused_quickly(tmp_path: Path) -> None:
     assert time.monotonic() - started < 5
 
 
+@pytest.mark.security("N25")
 def test_a_million_entries_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("controlplane.commits.archive.MAX_ENTRIES", 50)
     path = pack(tmp_path / "a.tgz", lambda tar: [add(tar, f"f{n}") for n in range(60)] and None)

@@ -63,6 +63,7 @@ def test_good_file() -> None:
     assert config["warnings"] == []
 
 
+@pytest.mark.security("N37")
 @pytest.mark.parametrize("case", BAD)
 def test_bad_files_name_file_line_and_problem(case: str) -> None:
     text, sentence = BAD[case]

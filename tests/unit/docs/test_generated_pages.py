@@ -21,7 +21,7 @@ def _tool(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["gen_limits", "gen_reasons", "gen_settings", "gen_never_run"])
+@pytest.mark.parametrize("name", ["gen_limits", "gen_reasons", "gen_settings", "gen_never_run", "gen_security_tests"])
 def test_the_page_is_current(name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "tools" / f"{name}.py"), "--check"], capture_output=True, text=True, cwd=ROOT
@@ -51,3 +51,19 @@ def test_every_setting_stands_on_the_page_once() -> None:
         assert page.count(f"| `REMORA_{name.upper()}` |") == 1, name
     assert "| `REMORA_RETENTION_MACHINE_EVENTS` | `7776000` |" in page
     assert "| `REMORA_CHORES` |  |" in page
+
+
+def test_every_code_of_the_security_tests_has_a_test_or_a_reason() -> None:
+    tool = _tool("gen_security_tests")
+    assert tool.problems(tool.covered()) == []
+
+
+def test_what_is_wrong_with_a_marker_is_said() -> None:
+    tool = _tool("gen_security_tests")
+    source = '@pytest.mark.security("N01", "N99")\n@pytest.mark.security("N15")\ndef test_a(): ...\n'
+    found = {code: {"tests/test_a.py": [name]} for code, name in tool.marked(source)}
+    said = tool.problems(found)
+    assert "N99 is no code: tests/test_a.py" in said
+    assert "N15 has tests, so it does apply" in said
+    assert "N02 has neither a test nor a reason" in said
+    assert not any(sentence.startswith(("N01", "N16")) for sentence in said)

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 REMORA = Path(sys.executable).with_name("remora")
 
 
@@ -36,6 +38,7 @@ def test_environment_wins_over_file_over_default(tmp_path: Path) -> None:
     assert shown["chores"] == {"value": "redis://chores:********@127.0.0.1/0", "source": "file"}
 
 
+@pytest.mark.security("N06")
 def test_no_secret_is_printed(tmp_path: Path) -> None:
     secrets = {
         "REMORA_CHORES": "rediss://chores:hidden-1@127.0.0.1/0",

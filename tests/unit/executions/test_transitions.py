@@ -148,6 +148,7 @@ def test_a_refused_job_goes_to_another_machine_unless_it_can_run_nowhere(life):
     assert life.row.reason_args["detail"] == "/data"
 
 
+@pytest.mark.security("N17")
 def test_an_old_attempt_changes_nothing(life):
     old = life.run()
     life.say(old, End("failed", "engine_gone", TIME))

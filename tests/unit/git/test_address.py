@@ -55,6 +55,7 @@ PIECES = st.sampled_from(
 )
 
 
+@pytest.mark.security("N28")
 @given(st.one_of(st.text(max_size=60), st.lists(PIECES, max_size=8).map("".join)))
 def test_whatever_is_taken_is_safe_to_hand_to_git(text: str) -> None:
     try:

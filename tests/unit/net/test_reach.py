@@ -30,6 +30,7 @@ def test_an_allowed_ipv6_address_is_no_local_one(address: ipaddress.IPv6Address)
         assert not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
 
 
+@pytest.mark.security("N30")
 @given(V4)
 def test_carriers_of_an_ipv4_address_are_judged_as_it_is(address: ipaddress.IPv4Address) -> None:
     carried = [f"::ffff:{address}", f"64:ff9b::{address}", f"::ffff:0:{address}"]
@@ -78,6 +79,7 @@ def test_a_host_that_is_taken_is_a_name_or_a_plain_address(text: str) -> None:
     assert is_address(host) or not host.rpartition(".")[2].isdigit()
 
 
+@pytest.mark.security("N33")
 @given(st.text(max_size=80))
 def test_any_text_is_an_address_of_the_web_or_is_refused_in_one_sentence(text: str) -> None:
     try:
@@ -88,12 +90,14 @@ def test_any_text_is_an_address_of_the_web_or_is_refused_in_one_sentence(text: s
     assert target.scheme in ("http", "https") and 0 < target.port < 65536
 
 
+@pytest.mark.security("N30")
 def test_one_bad_address_among_good_ones_spoils_them_all() -> None:
     reach = Reach(resolver=lambda host, port: ["1.1.1.1", "127.0.0.1"])
     with pytest.raises(AddressRefusedError):
         reach.addresses("mixed.example", 443)
 
 
+@pytest.mark.security("N36")
 def test_a_name_that_leads_nowhere_reads_like_one_that_leads_inside() -> None:
     words = set()
     for found in ([], ["10.0.0.5"]):
