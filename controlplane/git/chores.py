@@ -73,6 +73,9 @@ class Work:
         revisions = self.mirror.revisions(self.run.settings.git_commits, refs)
         size = self.mirror.size()
         with self.run.begin() as session:
+            row = session.get(Repository, self.facts.repository, with_for_update=True)
+            if row is None or row.url != self.facts.remote.url:
+                raise ChoreFailedError("The repository's address was changed meanwhile; fetch again.", "gone")
             moved = record(session, self.facts, refs, revisions, database_now(session))
             session.execute(update(Repository).where(Repository.id == self.facts.repository).values(size=size))
         return moved
@@ -82,15 +85,20 @@ class Work:
 def _work(run: Run, repository: str) -> Iterator[Work | None]:
     """Alone in the repository's folder; None when it is gone. What `git` refuses ends the chore with its sentence."""
     vault = Vault.from_file(run.settings.keys_dir / "secret.key")
-    with run.begin() as session:
-        facts = read_facts(session, vault, repository)
-    if facts is None:
+
+    def look() -> Facts | None:
+        with run.begin() as session:
+            return read_facts(session, vault, repository)
+
+    if look() is None:
         yield None
         return
     mirror = Mirror(run.settings, repository, run.check)
     try:
         with mirror.locked():
-            yield Work(run, facts, mirror, Reach.from_settings(run.settings))
+            # Looked at again: address or credentials may have been changed while another one worked in the folder.
+            facts = look()
+            yield None if facts is None else Work(run, facts, mirror, Reach.from_settings(run.settings))
     except GitError as error:
         raise ChoreFailedError(str(error), error.code) from error
 
@@ -144,7 +152,9 @@ def forget(run: Run, arguments: OfRepository) -> dict[str, Any]:
 
 
 def _apply(commit: Commit, made: Snapshot, yaml_path: str) -> None:
-    commit.archive_key, commit.archive_sha256, commit.archive_size = made.key, made.sha256, made.size
+    if made.key:
+        # One that is there stays: executions that were accepted by an earlier path of valohai.yaml need it.
+        commit.archive_key, commit.archive_sha256, commit.archive_size = made.key, made.sha256, made.size
     commit.config_text, commit.config, commit.config_errors = made.text, made.config, list(made.errors)
     commit.yaml_path = yaml_path
 

@@ -7,12 +7,15 @@ import threading
 import time
 from typing import Any
 
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
 from controlplane.chores.models import FINISHED, Chore
 from controlplane.chores.service import ChoreService
 from controlplane.commits.models import Commit
 from controlplane.db.ids import is_id
 from controlplane.db.session import Database
-from controlplane.errors import ConflictError, UnavailableError, ValidationError
+from controlplane.errors import ConflictError, TooManyError, UnavailableError, ValidationError
 from controlplane.git.resolving import find_commit, is_prepared, of_project
 from controlplane.permissions import Actor, can, require
 from controlplane.projects.models import Project
@@ -20,6 +23,7 @@ from controlplane.settings import Settings
 
 HASH = re.compile(r"[0-9a-f]{7,64}")
 LOOK_EVERY = 0.1
+MOST_WAITING = 100
 NO_REPOSITORY = "This project has no repository; set one on its page `Repository`, or send code (`--adhoc`)."
 
 
@@ -91,8 +95,12 @@ class Preparing:
                 return None
             if repository is None or (commit is None and not HASH.fullmatch(name)):
                 return None
+            # Who only looks gets nothing fetched for a hash that may be made up.
+            if commit is None and not can(actor, "execution.create", project.organization_id, project.id):
+                return None
             wanted = name if commit is None else commit.identifier
         with self._db.begin(actor.scope) as session:
+            self._check_line(session, repository.organization_id)
             return self._chores.enqueue(
                 session,
                 "git-snapshot",
@@ -100,6 +108,13 @@ class Preparing:
                 unique_key=f"git-snapshot:{repository.id}:{wanted}",
                 organization_id=repository.organization_id,
             )
+
+    @staticmethod
+    def _check_line(session: Session, organization: str) -> None:
+        """Each wrong hash costs a fetch: nobody fills the line of all others with them."""
+        waiting = (Chore.kind == "git-snapshot", Chore.state == "queued", Chore.organization_id == organization)
+        if (session.scalar(select(func.count()).select_from(Chore).where(*waiting)) or 0) >= MOST_WAITING:
+            raise TooManyError(f"{MOST_WAITING} commits of this organisation are being prepared; try again soon.", 30)
 
     def _wait(self, chore: str) -> Chore:
         """The chore as it is when it has ended, or when the patience has."""

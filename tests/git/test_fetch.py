@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from sqlalchemy import func, select
 
+from controlplane.chores.models import Chore
+from controlplane.db.session import SYSTEM
+from controlplane.git.chores import Work
+from controlplane.git.preparing import MOST_WAITING
 from fixtures.git_server import HttpsGit, Repository, git
 from fixtures.web import YAML, World, make_archive
 from git.rig import FILES, Rig
@@ -142,6 +147,17 @@ def test_another_path_of_valohai_yaml_is_looked_at_again(rig: Rig, repository: R
     assert rig.run("main").status_code == 201
 
 
+def test_a_wrong_path_of_valohai_yaml_takes_no_code_from_executions_that_wait(rig: Rig, repository: Repository) -> None:
+    commit = repository.commit(FILES)
+    rig.connect(rig.address(repository))
+    rig.fetched()
+    rig.ran("main")
+    path = f"/api/v0/projects/{rig.world.project}/"
+    assert rig.ann.call("PUT", path, json={"yaml_path": "nowhere.yaml"}).status_code == 200
+    assert "no file nowhere.yaml" in rig.why_not("main")
+    assert rig.archive(commit)["train.py"] == FILES["train.py"]
+
+
 def test_the_text_of_valohai_yaml_is_read_from_the_commit(rig: Rig, repository: Repository) -> None:
     commit = repository.commit(FILES)
     rig.connect(rig.address(repository))
@@ -248,6 +264,41 @@ def test_an_execution_whose_code_takes_longer_says_so(rig: Rig, world: World, re
     object.__setattr__(world.services.preparing, "_wait_seconds", 0.0)
     answer = rig.run("main")
     assert answer.status_code == 503 and "is being prepared" in answer.json["message"]
+
+
+def test_an_address_that_was_changed_while_it_was_fetched_brings_nothing(
+    rig: Rig, world: World, repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.commit(FILES)
+    rig.connect(rig.address(repository))
+    bring, other = Work.bring, rig.servers.url("other")
+
+    def slowly(work: Work) -> None:
+        bring(work)
+        rig.change(url=other)
+
+    monkeypatch.setattr(Work, "bring", slowly)
+    assert rig.fetch() == {"commits": [], "errors": ["The repository's address was changed meanwhile; fetch again."]}
+    assert (rig.shown()["url"], rig.shown()["refs"], rig.commits()) == (other, [], [])
+
+
+def test_a_made_up_hash_costs_a_viewers_project_no_fetch(world: World, servers: HttpsGit) -> None:
+    """Nobody runs chores here: what is asked for stays in line."""
+    object.__setattr__(world.services.preparing, "_wait_seconds", 0.0)
+    rig = Rig(world, servers)
+    rig.connect(servers.url("x"))
+    body = {"project": world.project, "commit": "0123456789", "step": "train"}
+    assert world.client("vic").post("/api/v0/executions/", json=body).status_code == 403
+    assert waiting(world) == 0
+    answers = [rig.run(f"{number:010x}") for number in range(MOST_WAITING + 1)]
+    assert [answer.status_code for answer in answers] == [503] * MOST_WAITING + [429]
+    assert int(answers[-1].headers["Retry-After"]) > 0
+    assert waiting(world) == MOST_WAITING
+
+
+def waiting(world: World) -> int:
+    with world.services.db.read(SYSTEM) as session:
+        return session.scalar(select(func.count()).select_from(Chore).where(Chore.kind == "git-snapshot")) or 0
 
 
 def test_without_a_repository_a_fetch_says_what_to_do(rig: Rig) -> None:
