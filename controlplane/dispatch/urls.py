@@ -18,7 +18,7 @@ from controlplane.data.stores.base import ObjectStore, StoreError
 from controlplane.data.stores.keys import check_key
 from controlplane.data.stores.registry import StoreRegistry
 from controlplane.dispatch.logins import LoginDesk
-from controlplane.environments.models import Worker
+from controlplane.environments.models import Store, Worker
 from controlplane.executions.models import Attempt, Execution
 from controlplane.executions.transitions import log_key, output_key
 from controlplane.projects.models import Project
@@ -84,7 +84,8 @@ class UrlDesk:
         if item.purpose in OUTPUTS:
             _check_size(item, MAX_OUTPUT)
             key = output_key(execution, attempt.number, check_key(item.name))
-            return self._output(self._stores.of_row(output_store(session, execution, worker)), key, item)
+            row = output_store(session, execution, worker)
+            return _of(row, self._output(self._stores.of_row(row), key, item))
         if item.purpose != "log":
             raise DeniedError("denied")
         _check_size(item, MAX_LOG_OBJECT)
@@ -123,8 +124,9 @@ class UrlDesk:
         datum = session.scalars(select(Datum).where(named, Datum.project_id == execution.project_id).limit(1)).first()
         if datum is None or datum.purged_at is not None:
             raise DeniedError("not_found")
-        signed = self._stores.by_id(session, datum.store_id).sign_get(datum.key)
-        return _reply(item, "GET", signed.url, signed.headers, "")
+        row = session.get_one(Store, datum.store_id)
+        signed = self._stores.of_row(row).sign_get(datum.key)
+        return _of(row, _reply(item, "GET", signed.url, signed.headers, ""))
 
     def _of_store(self, session: Session, execution: Execution, uri: str, item: UrlItem) -> UrlItem:
         """An object that is no datum: asked again whether the project may still read that store."""
@@ -133,7 +135,7 @@ class UrlDesk:
         except BadStoreAddressError as error:
             raise DeniedError("denied") from error
         signed = self._stores.of_row(row).sign_get(key)
-        return _reply(item, "GET", signed.url, signed.headers, "")
+        return _of(row, _reply(item, "GET", signed.url, signed.headers, ""))
 
 
 def listed_files(attempt: Attempt) -> dict[str, dict[str, Any]]:
@@ -156,6 +158,11 @@ def _is_there(store: ObjectStore, key: str) -> bool:
             raise
         return False
     return True
+
+
+def _of(row: Store, answer: UrlItem) -> UrlItem:
+    """With the word whether a user said where this store is."""
+    return replace(answer, by_user=row.organization_id is not None)
 
 
 def _reply(item: UrlItem, method: str, url: str, headers: dict[str, str], key: str) -> UrlItem:

@@ -8,7 +8,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -77,6 +77,7 @@ class FakeMaster:
         self.relays: list[Relay] = []
         self.last_seq: dict[str, int] = {}
         self.errors: dict[str, str] = {}
+        self.of_users: set[str] = set()
         self.addresses: dict[str, str] = {}
         self.logins: dict[str, tuple[str, str]] = {}
         self.login_errors: list[str] = []
@@ -276,6 +277,9 @@ class FakeMaster:
         return UrlItem(item.id, item.purpose, item.name, sealed=sealed)
 
     def _item(self, attempt: str, item: UrlItem) -> UrlItem:
+        return replace(self._signed(attempt, item), by_user=item.name in self.of_users)
+
+    def _signed(self, attempt: str, item: UrlItem) -> UrlItem:
         error = self.errors.get(f"{item.purpose}:{item.name}") or self.errors.get(item.purpose, "")
         if error:
             return UrlItem(item.id, item.purpose, item.name, error=error)

@@ -211,6 +211,23 @@ def test_an_address_that_the_master_does_not_give(rig: Rig) -> None:
     assert (end.outcome, end.reason, end.detail) == ("error", "input_not_found", "in/denied.txt: not_found")
 
 
+@pytest.mark.security("N30")
+def test_a_store_that_a_user_named_is_not_this_machine(make_rig) -> None:
+    """What listens on the loopback of a worker is its owner's, whatever address a store was given."""
+    rig = make_rig(allow_loopback_inputs=False)
+    rig.agent.start()
+    ours, theirs = rig.input_file("ours.bin", b"ours"), rig.input_file("theirs.bin", b"theirs")
+    assert rig.run("true", inputs=[input_of("in", ours)]).ends[0].outcome == "complete"
+    rig.master.of_users.add(theirs.id)
+    end = rig.run("true", inputs=[input_of("in", theirs)]).ends[0]
+    assert (end.outcome, end.reason) == ("error", "input_not_found")
+    assert "inputs may not come from" in end.detail
+    assert gets(rig, stored_key(theirs)) == 0
+    rig.master.of_users.add("out.txt")
+    end = rig.run("echo x > /valohai/outputs/out.txt").ends[0]
+    assert end.outcome == "failed" and not any(key.endswith("out.txt") for key in rig.store.objects)
+
+
 @pytest.mark.security("N20")
 @pytest.mark.parametrize("path", ["../../outside", "/etc/passwd", "a//b", ""])
 def test_a_name_that_leaves_the_folder_is_refused(rig: Rig, path: str) -> None:

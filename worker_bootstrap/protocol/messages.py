@@ -114,6 +114,8 @@ class UrlItem:
     parts) and `part_bytes`. Each part (`part`, from 1) is asked for with that `upload`, and at the end `complete` gives
     the `marks` (ETags) that the store answered, in order; its answer has the `key`.
 
+    `by_user` in an answer: where the store is, a user said, so the rules for users' addresses count.
+
     `image` asks for the credential of the job's image, which is its `name`. The answer has it in `sealed`: base64 of a
     JSON object {username, password}, sealed to the worker's key with `login_context`; empty: none fits. Its `error` is
     LOGIN_LATER (ask again soon), or LOGIN_REFUSED or LOGIN_UNREACHABLE, a colon and a sentence.
@@ -133,6 +135,7 @@ class UrlItem:
     part: int = 0
     marks: list[str] = field(default_factory=list)
     sealed: str = ""
+    by_user: bool = False
 
 
 LOGIN_LATER = "later"

@@ -58,8 +58,7 @@ class ContainerCalls:
             return FileBytes(503, AWAY)
         if found is None:
             return FileBytes(404, why)
-        tools = self._context.tools
-        http = tools.signed_http if is_stored(file) else tools.input_http
+        http = self._context.http(by_user=found.by_user or not is_stored(file))
         headers = {**REQUEST_HEADERS, **found.headers}
         try:
             response: Any = http.request("GET", found.url, headers=headers, preload_content=False)

@@ -54,6 +54,6 @@ def _download(context: Context, target: Path) -> None:
         return found
 
     try:
-        Download(context.tools.signed_http, address, target, context.rules()).run()
+        Download(lambda _: context.http(by_user=False), address, target, context.rules()).run()
     except (NotFoundError, UnreachableError, ChangedError) as error:
         raise infrastructure_error(reasons.CODE_NOT_FOUND, str(error)) from error

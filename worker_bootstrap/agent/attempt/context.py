@@ -137,7 +137,11 @@ class Context:
         item = self.urls([UrlItem(name, purpose, name)]).get(name)
         if item is None or item.error or not item.url:
             return None, item.error if item is not None else "no answer"
-        return Address(item.url, item.headers), ""
+        return Address(item.url, item.headers, item.by_user), ""
+
+    def http(self, *, by_user: bool) -> urllib3.PoolManager:
+        """The way to an address: where a user said where it leads, the rules for users' addresses count."""
+        return self.tools.input_http if by_user else self.tools.signed_http
 
     @property
     def host_network(self) -> bool:

@@ -45,10 +45,11 @@ class _RetryError(Exception):
 
 @dataclass(frozen=True)
 class Address:
-    """Where to read, and the headers that go with it."""
+    """Where to read, and the headers that go with it. `by_user`: see UrlItem."""
 
     url: str
     headers: dict[str, str]
+    by_user: bool = False
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,11 @@ class Rules:
 
 
 class Download:
-    """`address` gives a fresh address each time it is called. `known` may stop after the first answer's headers."""
+    """`address` gives a fresh address each time it is called, `http` the way to it."""
 
-    def __init__(self, http: urllib3.PoolManager, address: Callable[[], Address], target: Path, rules: Rules) -> None:
+    def __init__(
+        self, http: Callable[[Address], urllib3.PoolManager], address: Callable[[], Address], target: Path, rules: Rules
+    ) -> None:
         self._http = http
         self._address = address
         self._target = target
@@ -208,7 +211,7 @@ class Download:
         """A streaming answer with status 200 or 206."""
         now = self._now
         sent = {**REQUEST_HEADERS, **now.headers, **headers}
-        response = self._http.request("GET", now.url, headers=sent, preload_content=False)
+        response = self._http(now).request("GET", now.url, headers=sent, preload_content=False)
         if response.status in (200, 206):
             return response
         response.close()

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import urllib3
+
 from worker_bootstrap.agent import reasons
 from worker_bootstrap.agent.attempt.context import Context
 from worker_bootstrap.agent.attempt.digest import Digests, file_digests
@@ -142,16 +144,17 @@ class _Fetcher:
         self._context.status(f"Input {self._label}: {found.size} bytes from this machine's cache")
 
     def _download(self) -> Version:
-        tools = self._context.tools
-        http = tools.signed_http if is_stored(self._file) else tools.input_http
         try:
-            return Download(http, self._address, self._target, self._context.rules()).run(self._known)
+            return Download(self._http, self._address, self._target, self._context.rules()).run(self._known)
         except NotFoundError as error:
             raise user_error(reasons.INPUT_NOT_FOUND, f"{self._label}: {error}") from error
         except UnreachableError as error:
             # Our own store's fault is the infrastructure's; that of an address which a user wrote is the user's.
             fail = infrastructure_error if is_stored(self._file) else user_error
             raise fail(reasons.INPUT_UNREACHABLE, f"{self._label}: {error}") from error
+
+    def _http(self, found: Address) -> urllib3.PoolManager:
+        return self._context.http(by_user=found.by_user or not is_stored(self._file))
 
     def _known(self, version: Version) -> bool:
         """The server named version and size: perhaps it is in the cache."""

@@ -106,7 +106,7 @@ class Uploader:
             if item.upload:
                 return self._in_parts(item, source, alive)
             expected, may_exist = may_exist, True
-            status, digests = put(self._context.tools.signed_http, item, source, size)
+            status, digests = put(self._context.http(by_user=item.by_user), item, source, size)
             if status == THERE_ALREADY and expected:
                 return item.key, _digests(source, size)
             self._check(name, status)
@@ -142,7 +142,7 @@ class Uploader:
         body = PartReader(source, (number - 1) * whole.part_bytes, size)
         headers = {**item.headers, "Content-Length": str(size)}
         try:
-            response = self._context.tools.signed_http.request(
+            response = self._context.http(by_user=item.by_user).request(
                 item.method or "PUT", item.url, body=cast(Any, body), headers=headers, redirect=False
             )
         except urllib3.exceptions.HTTPError as error:
