@@ -56,6 +56,7 @@ TABLE: dict[str, frozenset[str]] = {
     "store.read": VIEW,
     "store.manage": MANAGE,
     "store.adopt": WORK,
+    "store.publish": OPERATOR,
     "api.describe": ANYBODY,
     "registry.list": ANYBODY,
     "registry.create": ANYBODY,

@@ -107,6 +107,8 @@ def _purge_outputs(run: Run, before: datetime, *, dry_run: bool) -> int:
         Datum.purged_at.is_(None),
         Datum.deleted_at.is_(None),
         Datum.id.not_in(select(DatumAlias.datum_id)),
+        # What was adopted is neither an output nor uploaded, and its bytes are not ours.
+        Datum.output_execution_id.is_not(None) | Datum.id.in_(select(Upload.datum_id)),
         Datum.output_execution_id.is_(None) | Datum.output_execution_id.not_in(pinned),
     )
     with run.begin() as session:

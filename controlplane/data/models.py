@@ -14,7 +14,8 @@ from controlplane.db.base import Base, HasId, Id, Owned
 class Datum(HasId, Owned, Base):
     """A file in a store at `key`; made by `output_execution_id`'s attempt, or uploaded by `creator_id`.
 
-    Name, size, checksums and bytes never change. Purging removes the bytes and keeps the row, marked.
+    Name, size, checksums and bytes never change. Purging removes the bytes and keeps the row, marked; those of a file
+    that was adopted stay.
     """
 
     __tablename__ = "datum"
@@ -41,6 +42,11 @@ class Datum(HasId, Owned, Base):
     created_at: Mapped[datetime]
     purged_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
+
+    @property
+    def is_adopted(self) -> bool:
+        """Whether it was there before Remora, so that its bytes are not ours to remove; our keys begin so."""
+        return not self.key.startswith(f"{self.project_id}/")
 
 
 class DatumUse(HasId, Owned, Base):

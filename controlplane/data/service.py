@@ -101,13 +101,11 @@ class DataService:
         return datum.tags
 
     def purge(self, session: Session, actor: Actor, datum: Datum) -> None:
-        """Remove the bytes; the row stays, marked. Raises UnavailableError when the store does not do it."""
+        """Remove the bytes, but for adopted ones; the row stays, marked. Raises UnavailableError."""
         if datum.purged_at is not None:
             return
-        try:
-            self._stores.by_id(session, datum.store_id).delete(datum.key)
-        except StoreError as error:
-            raise UnavailableError(f"The store does not remove {datum.name} now: {error}.") from error
+        if not datum.is_adopted:
+            self._remove(session, datum)
         datum.purged_at = self._clock()
         self._audit.record(
             session,
@@ -119,6 +117,12 @@ class DataService:
             name=datum.name,
             size=datum.size,
         )
+
+    def _remove(self, session: Session, datum: Datum) -> None:
+        try:
+            self._stores.by_id(session, datum.store_id).delete(datum.key)
+        except StoreError as error:
+            raise UnavailableError(f"The store does not remove {datum.name} now: {error}.") from error
 
     def purge_outputs(self, session: Session, actor: Actor, execution: Execution) -> dict[str, int]:
         """{purged, bytes, left} of an execution's outputs, those of earlier attempts too. See `purge`."""

@@ -15,6 +15,7 @@ from controlplane.errors import ValidationError
 from controlplane.projects.models import Project
 from controlplane.stores.inputs import (
     MAX_FILES,
+    MAX_PATTERNS,
     BadStoreAddressError,
     Listed,
     ListingNeededError,
@@ -57,6 +58,8 @@ def resolve_inputs(session: Session, project: Project, inputs: dict[str, list[st
         _count(name, found, errors)
     if errors:
         raise ValidationError(errors)
+    if len(needed) > MAX_PATTERNS:
+        raise ValidationError({"inputs": f"{len(needed)} addresses with wildcards; at most {MAX_PATTERNS}."})
     if needed:
         raise ListingNeededError(needed, project.id)
     return found

@@ -174,6 +174,10 @@ class RegistriesService:
                 "Only an operator may let an organisation use this server's own identity (registry.lend_identity); "
                 "give the JSON key of a service account."
             )
+        if kind.type == "aws-ecr-role" and not can(actor, "registry.write", row.organization_id):
+            raise PermissionDeniedError(
+                "A role trusts the whole organisation: its owners and admins name it; or give an access key."
+            )
         secrets = {name: value for name, value in found.items() if name in kind.secret_names}
         row.configuration = {name: value for name, value in found.items() if name not in kind.secret_names}
         row.secrets = self._vault.encrypt(json.dumps(secrets), secret_context(row.id))

@@ -19,9 +19,10 @@ ACCESS = ("public", "single_project", "teams", "owner_organization")
 
 
 def usable_stores(session: Session, project: Project) -> list[Store]:
-    """Stores that people added and this project may use, by name; then its installations' own ones."""
+    """Stores that people added and this project may use, its organisation's first; then its installations' own ones."""
     added = select(Store).where(Store.organization_id.is_not(None), _open_to(session, project))
     found = list(session.scalars(added.order_by(Store.name, Store.id)))
+    found.sort(key=lambda row: not is_ours(row, project))
     installations = {group.installation_id for group in visible_groups(session, frozenset({project.organization_id}))}
     own = select(Store).where(Store.installation_id.in_(installations), Store.purpose == "data")
     return [*found, *session.scalars(own.order_by(Store.created_at, Store.id))]
@@ -42,15 +43,27 @@ def _open_to(session: Session, project: Project) -> ColumnElement[bool]:
     )
 
 
+def is_ours(row: Store, project: Project) -> bool:
+    """Whether the store is the project's organisation's or its installation's: nobody else can have made it."""
+    return row.organization_id in (None, project.organization_id)
+
+
+def ruling_project(row: Store) -> str | None:
+    """The project whose roles count for the store: only while it is for that project alone."""
+    return row.project_id if row.access == "single_project" else None
+
+
 def store_of_uri(session: Session, project: Project, uri: str) -> tuple[Store, str] | None:
-    """(store, key) of an address below the root of a store that the project may read; the longest root wins."""
-    found: tuple[Store, str] | None = None
-    longest = 0
-    for row in usable_stores(session, project):
-        root = root_of(row.kind, row.config, row.id)
-        if row.allow_read and uri.startswith(root) and len(root) > longest:
-            found, longest = (row, uri[len(root) :]), len(root)
-    return found
+    """(store, key) of an address below the root of a store that the project may read.
+
+    The longest root wins; a public store of others comes last, whatever it claims to be.
+    """
+    roots = [(row, root_of(row.kind, row.config, row.id)) for row in usable_stores(session, project) if row.allow_read]
+    fitting = [(row, root) for row, root in roots if uri.startswith(root)]
+    if not fitting:
+        return None
+    row, root = max(fitting, key=lambda entry: (is_ours(entry[0], project), len(entry[1])))
+    return row, uri[len(root) :]
 
 
 def named(rows: Sequence[Store]) -> str:
@@ -69,11 +82,15 @@ def choose_store(session: Session, project: Project, wanted: str | None) -> str 
 
 
 def find_writable(session: Session, project: Project, name: str, field: str) -> str | None:
-    """Id of the store that `name` names by id or name; None for an empty name. Raises ValidationError for `field`."""
+    """Id of the store that `name` names; None for an empty name. Raises ValidationError for `field`.
+
+    A store of others is named by its id only: its name may be that of one of ours.
+    """
     if not name:
         return None
     rows = usable_stores(session, project)
-    found = next((row for row in rows if name in (row.id, row.name)), None)
+    by_id = (row for row in rows if row.id == name)
+    found = next(by_id, None) or next((row for row in rows if row.name == name and is_ours(row, project)), None)
     if found is None:
         known = ", ".join(dict.fromkeys(row.name for row in rows))[:500] or "none"
         raise ValidationError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TypeVar
 
 from sqlalchemy import select
@@ -27,6 +26,8 @@ from controlplane.stores.uris import parse_pattern, root_of
 
 MAX_FILES = 10_000
 MAX_LISTED = 200_000
+MAX_PATTERNS = 50
+MAX_ALL = 50_000
 T = TypeVar("T")
 
 
@@ -120,27 +121,36 @@ class Listings:
             wanted = {uri: (row, needed.project_id) for uri, row in needed.wanted.items()}
         # Nobody waits for a store while the database is locked.
         session.rollback()
-        return make({uri: self._list(uri, row, project) for uri, (row, project) in wanted.items()})
+        return make(self._lists(wanted))
+
+    def _lists(self, wanted: Mapping[str, tuple[Store, str]]) -> Lists:
+        found: dict[str, Sequence[Listed]] = {}
+        left = MAX_ALL
+        for uri, (row, project) in wanted.items():
+            found[uri] = self._list(uri, row, project)
+            left -= len(found[uri])
+            if left < 0:
+                raise ValidationError({"inputs": f"More than {MAX_ALL} objects are inputs by wildcards; name less."})
+        return found
 
     def _list(self, uri: str, row: Store, project_id: str) -> list[Listed]:
         root = root_of(row.kind, row.config, row.id)
         pattern = parse_pattern(uri[len(root) :])
+        found: list[Listed] = []
         try:
-            objects = self._stores.of_row(row).list(pattern.prefix, deep=pattern.deep)
-            seen = list(islice(objects, MAX_LISTED + 1))
+            for seen, info in enumerate(self._stores.of_row(row).list(pattern.prefix, deep=pattern.deep)):
+                if seen == MAX_LISTED:
+                    raise ValidationError(
+                        {"inputs": f"More than {MAX_LISTED} objects begin like {uri[:200]!r}; name less."}
+                    )
+                if pattern.matches(info.key) and not is_of_another(info.key, project_id):
+                    found.append(Listed(root + info.key, info.size, info.etag, root + pattern.folder))
+                if len(found) > MAX_FILES:
+                    raise ValidationError({"inputs": f"More than {MAX_FILES} objects are {uri[:200]!r}; name less."})
         except StoreError as error:
             raise ValidationError(
                 {"inputs": (f"{uri[:200]!r} can't be listed in the store {row.name}: {error}.", "store")}
             ) from error
-        if len(seen) > MAX_LISTED:
-            raise ValidationError({"inputs": f"More than {MAX_LISTED} objects begin like {uri[:200]!r}; name less."})
-        found = [
-            Listed(root + info.key, info.size, info.etag, root + pattern.folder)
-            for info in seen
-            if pattern.matches(info.key) and not is_of_another(info.key, project_id)
-        ]
         if not found:
             raise ValidationError({"inputs": (f"Nothing in the store {row.name} is {uri[:200]!r}.", "does_not_exist")})
-        if len(found) > MAX_FILES:
-            raise ValidationError({"inputs": f"{len(found)} objects are {uri[:200]!r}; at most {MAX_FILES}."})
         return found

@@ -17,6 +17,7 @@ from controlplane.permissions import can
 from controlplane.projects.models import Project
 from controlplane.projects.service import Changes
 from controlplane.stores import uris
+from controlplane.stores.access import ruling_project
 from controlplane.stores.adopting import adopt_file
 from controlplane.stores.request import NewStore
 from controlplane.stores.trying import try_store
@@ -78,10 +79,10 @@ def add(project_id: str) -> Answer:
     given = {field.name: request.form.get(field.name, "").strip() for field in _fields(kind)}
     name = request.form.get("name", "")[:200]
     values = {name: value for name, value in given.items() if value}
-    body = NewStore.model_validate(
-        {"name": name, "type": uris.API_TYPES[kind], "project": project_id, "configuration": values}
-    )
     session, project = _project(project_id, "store.manage")
+    body = NewStore.model_validate(
+        {"name": name, "type": uris.API_TYPES[kind], "project": project.id, "configuration": values}
+    )
     try:
         services().added_stores.create(session, current_actor(), body)
     except ValidationError as error:
@@ -188,7 +189,7 @@ def _line(project: Project, row: Store) -> Line:
         access=ACCESS[row.access] if row.organization_id else "this installation",
         use=" and ".join(uses) or "nothing",
         is_default=row.id == project.default_store_id,
-        may_manage=bool(row.organization_id) and can(actor, "store.manage", row.organization_id, row.project_id),
+        may_manage=bool(row.organization_id) and can(actor, "store.manage", row.organization_id, ruling_project(row)),
         may_choose=row.organization_id is not None
         and row.allow_write
         and can(actor, "project.update", project.organization_id, project.id),

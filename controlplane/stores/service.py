@@ -13,7 +13,7 @@ from controlplane.accounts.models import Organization, Team
 from controlplane.audit.service import AuditService
 from controlplane.clock import Clock, api_time
 from controlplane.data.models import Datum
-from controlplane.data.stores.config import read_config, split
+from controlplane.data.stores.config import KINDS, read_config, split
 from controlplane.data.stores.opening import StoreOpener
 from controlplane.db.ids import is_id, uuid7
 from controlplane.environments.models import Store, StoreTeam
@@ -23,7 +23,7 @@ from controlplane.limits import Limits
 from controlplane.permissions import Actor, can, require
 from controlplane.projects.models import Project
 from controlplane.stores import uris
-from controlplane.stores.access import ACCESS, usable_stores
+from controlplane.stores.access import ACCESS, ruling_project, usable_stores
 from controlplane.stores.request import NewStore, StoreChanges
 
 NAME = re.compile(r"[A-Za-z0-9][\w .-]{0,63}")
@@ -47,14 +47,14 @@ class StoresService:
         """Stores of the actor's organisations, as far as the actor may see them, by name."""
         query = select(Store).where(Store.organization_id.in_(actor.scope.organizations))
         rows = session.scalars(query.order_by(Store.name, Store.id))
-        return [row for row in rows if can(actor, "store.read", row.organization_id, row.project_id)]
+        return [row for row in rows if can(actor, "store.read", row.organization_id, ruling_project(row))]
 
     def get(self, session: Session, actor: Actor, store_id: str, action: str = "store.read") -> Store:
         """A store that somebody added. Raises NotFoundError, PermissionDeniedError."""
         row = session.get(Store, store_id) if is_id(store_id) else None
         if row is None or row.organization_id is None:
             raise NotFoundError
-        require(actor, action, row.organization_id, row.project_id)
+        require(actor, action, row.organization_id, ruling_project(row))
         return row
 
     def usable(self, session: Session, project: Project, store_id: str) -> Store:
@@ -70,9 +70,10 @@ class StoresService:
         project = self._project(session, actor, wanted.project)
         organization = self._owner(session, actor, wanted.owner, project)
         access = wanted.access_mode or ("single_project" if project else "owner_organization")
-        self._check_access(access, project)
+        self._check_access(actor, access, project)
         require(actor, "store.manage", organization, project.id if project and access == "single_project" else None)
         config, secrets = split(read_config(kind, wanted.configuration))
+        _check_role(actor, organization, "", config)
         count = session.scalar(select(func.count()).select_from(Store).where(Store.organization_id == organization))
         self._limits.check("stores", (count or 0) + 1)
         store_id = uuid7()
@@ -100,7 +101,8 @@ class StoresService:
     def update(self, session: Session, actor: Actor, row: Store, wanted: StoreChanges) -> Store:
         """Change what is not None; a secret that is left out stays. Raises ValidationError, PermissionDeniedError."""
         if wanted.access_mode is not None and wanted.access_mode != row.access:
-            self._check_access(wanted.access_mode, session.get(Project, row.project_id) if row.project_id else None)
+            project = session.get(Project, row.project_id) if row.project_id else None
+            self._check_access(actor, wanted.access_mode, project)
             if not can(actor, "store.manage", row.organization_id):
                 raise PermissionDeniedError("Opening a store to others is for owners and admins of its organisation.")
             row.access = wanted.access_mode
@@ -108,9 +110,11 @@ class StoresService:
             assert row.organization_id is not None
             row.name = self._free_name(session, row.organization_id, wanted.name)
         if wanted.configuration is not None:
-            known = {**row.config, **self._opener.secrets(row)}
-            config, secrets = split(read_config(row.kind, {**known, **wanted.configuration}))
+            kept = self._opener.secrets(row)
+            config, secrets = split(read_config(row.kind, {**row.config, **kept, **wanted.configuration}))
             self._check_place(session, row, config)
+            _check_leads(row, config, kept.keys() - wanted.configuration.keys())
+            _check_role(actor, row.organization_id, str(row.config.get("role_arn", "")), config)
             row.config, row.secrets = config, self._opener.seal(row.id, secrets)
         for name in ("allow_read", "allow_write"):
             if getattr(wanted, name) is not None:
@@ -164,7 +168,7 @@ class StoresService:
         self, actor: Actor, row: Store, owners: dict[str, str], projects: dict[str, str], teams: Sequence[str]
     ) -> dict[str, Any]:
         owner, project = row.organization_id, row.project_id
-        open_to = owner is not None and can(actor, "store.read", owner, project)
+        open_to = owner is not None and can(actor, "store.read", owner, ruling_project(row))
         return {
             "id": row.id,
             "name": row.name,
@@ -174,7 +178,7 @@ class StoresService:
             "owner": {"id": owner, "username": owners.get(owner, "")} if owner else None,
             "project": {"id": project, "name": projects.get(project, "")} if project else None,
             "access_mode": row.access,
-            "teams": list(teams),
+            "teams": list(teams) if open_to else [],
             "allow_read": row.allow_read,
             "allow_write": row.allow_write,
             "allow_adopt": row.allow_read and row.kind != "folder",
@@ -209,9 +213,11 @@ class StoresService:
         return row.id
 
     @staticmethod
-    def _check_access(access: str, project: Project | None) -> None:
+    def _check_access(actor: Actor, access: str, project: Project | None) -> None:
         if access not in ACCESS:
             raise ValidationError({"access_mode": f"One of {', '.join(ACCESS)}."})
+        if access == "public" and not can(actor, "store.publish"):
+            raise PermissionDeniedError("Only an operator opens a store to every organisation (store.publish).")
         if access == "single_project" and project is None:
             raise ValidationError({"project": ("Name the project that may use it.", "required")})
 
@@ -263,6 +269,23 @@ class StoresService:
             name=row.name,
             kind=row.kind,
             access=row.access,
+        )
+
+
+def _check_leads(row: Store, config: dict[str, Any], kept: set[str]) -> None:
+    """Secrets don't follow to another server: else whoever may change a store could have them sent to one of theirs."""
+    if not kept or all(config.get(name) == row.config.get(name) for name in KINDS[row.kind].LEADS):
+        return
+    sentence = "The address is another one now: give the secret again, or empty."
+    raise ValidationError({f"configuration.{name}": (sentence, "required") for name in sorted(kept)})
+
+
+def _check_role(actor: Actor, organization: str | None, before: str, config: dict[str, Any]) -> None:
+    """A role trusts the whole organisation, so no project's admin may take one on that is meant for another project."""
+    role = str(config.get("role_arn", ""))
+    if role and role != before and not can(actor, "store.manage", organization):
+        raise PermissionDeniedError(
+            "A role trusts the whole organisation: its owners and admins name it; or give a key."
         )
 
 

@@ -192,7 +192,7 @@ def test_access_modes(world, bucket):
     assert add(world, bucket, name="one", access_mode="single_project").status_code == 201
     assert add(world, bucket, name="team", access_mode="teams", teams=[team], project=None).status_code == 201
     assert add(world, bucket, name="house", access_mode="owner_organization", project=None).status_code == 201
-    assert add(world, bucket, name="world", access_mode="public", project=None).status_code == 201
+    assert add(world, bucket, "ops", name="world", access_mode="public", project=None).status_code == 201
     assert usable(world, "ann", world.project) == ["house", "one", "world"]
     assert usable(world, "ann", second) == ["house", "team", "world"]
     assert usable(world, "eve", world.foreign) == ["world"]

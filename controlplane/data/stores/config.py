@@ -21,6 +21,8 @@ class StoreConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, str_strip_whitespace=True)
     SECRETS: ClassVar[tuple[str, ...]] = ()
+    # What says where secrets, or tokens that they get, are sent to.
+    LEADS: ClassVar[tuple[str, ...]] = ("endpoint_url",)
 
     prefix: str = Field("", pattern=PREFIX, max_length=400, description="Everything is kept below this.")
 
@@ -78,6 +80,7 @@ class AzureConfig(StoreConfig):
     """A container of an Azure storage account."""
 
     SECRETS = ("account_key", "client_secret")
+    LEADS = ("endpoint_url", "account_name", "tenant_id")
 
     account_name: str = Field(pattern=r"^[a-z0-9]{3,24}$", description="The storage account.")
     container_name: str = Field(pattern=r"^(\$root|[a-z0-9][a-z0-9-]{1,61}[a-z0-9])$", description="Its container.")
@@ -94,6 +97,7 @@ class SwiftConfig(StoreConfig):
     """A container of OpenStack Swift."""
 
     SECRETS = ("password", "application_credential_secret", "temp_url_key")
+    LEADS = ("auth_url", "auth_version")
 
     auth_url: str = Field(max_length=512, description="Address of Keystone, like https://keystone.example.com/v3.")
     auth_version: str = Field("3", pattern=r"^(1|3)$", description="3 is Keystone, 1 is Swift's own.")
