@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response
 from controlplane.accounts.models import Organization
 from controlplane.data.stores.config import KINDS
 from controlplane.environments.models import Store
-from controlplane.errors import DomainError, ValidationError
+from controlplane.errors import ConflictError, ValidationError
 from controlplane.permissions import can
 from controlplane.projects.models import Project
 from controlplane.projects.service import Changes
@@ -73,13 +73,13 @@ def show(project_id: str) -> str:
 @route(blueprint, PAGE, action="store.manage", methods=["POST"])
 def add(project_id: str) -> Answer:
     """Add a store for this project, and try it."""
+    session, project = _project(project_id, "store.manage")
     kind = request.form.get("kind", "")
     if kind not in KINDS:
         return _again(project_id, {"non_field_errors": "Choose a kind of store."})
     given = {field.name: request.form.get(field.name, "").strip() for field in _fields(kind)}
     name = request.form.get("name", "")[:200]
     values = {name: value for name, value in given.items() if value}
-    session, project = _project(project_id, "store.manage")
     body = NewStore.model_validate(
         {"name": name, "type": uris.API_TYPES[kind], "project": project.id, "configuration": values}
     )
@@ -116,9 +116,7 @@ def remove(project_id: str, store_id: str) -> Answer:
     try:
         row = services().added_stores.get(session, actor, store_id, "store.manage")
         services().added_stores.delete(session, actor, row)
-    except DomainError as error:
-        if error.status == 404:
-            raise
+    except ConflictError as error:
         return _again(project_id, {"non_field_errors": error.message})
     return _back(_project(project_id, "project.read")[1])
 
@@ -129,9 +127,7 @@ def adopt(project_id: str) -> Answer:
     url = request.form.get("url", "").strip()
     try:
         datum = adopt_file(project_id, None, url)
-    except DomainError as error:
-        if error.status == 404:
-            raise
+    except (ValidationError, ConflictError) as error:
         return _again(project_id, {"url": error.message.removeprefix("url: ")}, {"url": url})
     session, project = _project(project_id, "project.read")
     return _page(session, project, adopted=f"datum://{datum.id}")

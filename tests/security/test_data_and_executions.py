@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from valohai_yaml.objs import Step
 
+from controlplane.audit.models import AuditEvent
 from controlplane.db.session import SYSTEM
 from controlplane.executions.events import EventBook, output_key
 from controlplane.executions.models import Attempt, Execution
@@ -89,7 +90,18 @@ def test_n06_no_answer_holds_a_secret(runs: Runs) -> None:
     path = f"/api/v0/projects/{world.project}/environment_variable/"
     assert ann.post(path, json={"name": "C", **secret}).status_code == 200
     execution = runs.create(environment_variables={"D": secret}, environment_variable_groups=["secret-group"])
+    store = ann.post("/api/v0/stores/", json={"name": "s", "type": "s3", "project": world.project, "configuration": {
+        "bucket": "bucket", "access_key_id": "AK", "secret_access_key": SECRET}})  # fmt: skip
+    credential = ann.post("/api/v0/registry-credentials/", json={
+        "type": "docker", "image_pattern": "r.example/*", "project": world.project,
+        "configuration": {"username": "ann", "password": SECRET}})  # fmt: skip
+    repository = ann.post(
+        f"/api/v1/projects/{world.project}/repository/", json={"url": "https://git.example/a.git", "token": SECRET}
+    )
+    for made in (store, credential, repository):
+        assert made.status_code == 201 and SECRET not in made.text, made.text
     values = {
+        "store_id": store.json["id"], "credential_id": credential.json["id"],
         "project_id": world.project, "key": execution["id"], "execution_id": execution["id"], "identifier": runs.commit,
         "datum_id": theirs["datum"], "alias_id": theirs["alias"], "organization_id": theirs["organization"],
         "user_id": world.users["ann"], "counter": 1,
@@ -104,21 +116,33 @@ def test_n06_no_answer_holds_a_secret(runs: Runs) -> None:
             assert SECRET not in answer.text, rule.rule
             answered += answer.status_code == 200
     assert answered > 40
+    with world.services.db.read(SYSTEM) as session:
+        assert SECRET not in str([event.payload for event in session.query(AuditEvent).all()])
 
 
 @pytest.mark.security("N07")
 def test_n07_lists_counts_and_searches_leak_nothing(runs: Runs) -> None:
     _foreign(runs)
-    eve = runs.world.client("eve")
+    eve, ann = runs.world.client("eve"), runs.world.client("ann")
+    configuration = {"bucket": "secret-bucket", "access_key_id": "AK", "secret_access_key": "x"}
+    store = {"name": "secret-store", "type": "s3", "configuration": configuration, "project": runs.world.project}
+    login = {"username": "ann", "password": "x"}
+    credential = {"type": "docker", "image_pattern": "secret.example/*", "configuration": login, "owner": "ann"}
+    assert ann.post("/api/v0/stores/", json=store).status_code == 201
+    assert ann.post("/api/v0/registry-credentials/", json=credential).status_code == 201
+    repository = f"/api/v1/projects/{runs.world.project}/repository/"
+    assert ann.post(repository, json={"url": "https://secret.example/a.git"}).status_code == 201
     for path in (
         "users/", "organizations/", "teams/", "projects/", "users/?search=ann", "projects/?search=ann",
         f"executions/?project={runs.world.foreign}&search=secret", f"data/?project={runs.world.foreign}&search=secret",
         f"executions/?project={runs.world.foreign}&tag=secret-tag", f"datum-aliases/?project={runs.world.foreign}",
         f"executions/?project={runs.world.foreign}&creator={runs.world.users['ann']}",
+        "stores/", f"stores/?project={runs.world.foreign}", "registry-credentials/", "repositories/",
+        f"registry-credentials/?project={runs.world.foreign}",
     ):  # fmt: skip
         answer = eve.get(f"/api/v0/{path}")
         assert answer.status_code == 200, path
-        assert "secret" not in answer.text and '"ann"' not in answer.text, path
+        assert "secret-" not in answer.text and "secret." not in answer.text and '"ann"' not in answer.text, path
         assert answer.json["count"] <= 1, path
 
 
@@ -148,6 +172,16 @@ def test_n09_unknown_fields_are_not_assigned(runs: Runs) -> None:
     assert tagged.status_code == 200 and ann.get(f"/api/v0/data/{datum}/").json["purged"] is False
     upload = {"project": runs.world.project, "name": "a", "size": 1, "sha256": "0" * 64}
     assert ann.post("/api/v1/uploads/", json={**upload, **EVIL}).status_code == 400
+    store = {"name": "mine", "type": "s3", "configuration": {"bucket": "bucket"}, "project": runs.world.project}
+    made = ann.post("/api/v0/stores/", json={**EVIL, "purpose": "logs", "installation_id": "x", **store}).json
+    assert made["id"] != EVIL["id"] and made["owner"]["username"] == "ann" and not made["ctime"].startswith("2000")
+    credential = {"type": "docker", "image_pattern": "r.example/*", "configuration": {"username": "u", "password": "p"}}
+    kept = ann.post("/api/v0/registry-credentials/", json={**EVIL, "version": 9, **credential}).json
+    assert kept["id"] != EVIL["id"] and kept["owner"]["username"] == "ann"
+    path = f"/api/v1/projects/{runs.world.project}/repository/"
+    url = {"url": "https://git.example/a.git"}
+    assert ann.post(path, json={**url, **EVIL}).status_code == 400
+    assert ann.post(path, json=url).json["project"]["id"] == runs.world.project
 
 
 NAMES = (
