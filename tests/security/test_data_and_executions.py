@@ -179,9 +179,8 @@ def test_n09_unknown_fields_are_not_assigned(runs: Runs) -> None:
     kept = ann.post("/api/v0/registry-credentials/", json={**EVIL, "version": 9, **credential}).json
     assert kept["id"] != EVIL["id"] and kept["owner"]["username"] == "ann"
     path = f"/api/v1/projects/{runs.world.project}/repository/"
-    url = {"url": "https://git.example/a.git"}
-    assert ann.post(path, json={**url, **EVIL}).status_code == 400
-    assert ann.post(path, json=url).json["project"]["id"] == runs.world.project
+    assert ann.post(path, json={"url": "https://git.example/a.git", **EVIL}).status_code == 400
+    assert ann.post(path, json={"url": "https://git.example/a.git"}).json["project"]["id"] == runs.world.project
 
 
 NAMES = (

@@ -357,8 +357,6 @@ def test_unknown_fields_are_not_assigned_and_named(world: World, things: dict[st
 
 
 PLAIN = "/api/v0/users/me/"
-
-
 TRICKS: list[tuple[str, dict[str, str]]] = [
     ("//api/v0/users/me/", {}),
     ("/api/v0/./users/me/", {}),
