@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Engine, create_engine, event, true
-from sqlalchemy.orm import ORMExecuteState, Session, sessionmaker, with_loader_criteria
+from sqlalchemy.orm import LoaderCriteriaOption, ORMExecuteState, Session, sessionmaker, with_loader_criteria
 
 from controlplane.db.base import Owned
 
@@ -62,13 +63,15 @@ class Database:
         self.engine = engine
         self._make = sessionmaker(engine, expire_on_commit=False)
         self._read = sessionmaker(engine.execution_options(read_only=True), expire_on_commit=False)
-        event.listen(self._make, "do_orm_execute", _apply_scope)
-        event.listen(self._read, "do_orm_execute", _apply_scope)
+        for make in (self._make, self._read):
+            event.listen(make, "do_orm_execute", _apply_scope)
+            event.listen(make, "loaded_as_persistent", _keep)
+            event.listen(make, "pending_to_persistent", _keep)
 
     def session(self, scope: Scope | None, *, read_only: bool = False) -> Session:
         """A session; `read_only` takes no write lock on SQLite."""
         session = (self._read if read_only else self._make)()
-        session.info["scope"] = scope
+        session.info.update(scope=scope, rows=[])
         return session
 
     @contextmanager
@@ -94,6 +97,11 @@ def set_scope(session: Session, scope: Scope) -> None:
     session.info["scope"] = scope
 
 
+def _keep(session: Session, row: object) -> None:
+    """A session's own references are weak: a row would be read again as soon as nobody else holds it."""
+    session.info["rows"].append(row)
+
+
 def _apply_scope(state: ORMExecuteState) -> None:
     if (
         state.is_column_load
@@ -106,13 +114,15 @@ def _apply_scope(state: ORMExecuteState) -> None:
     scope: Scope | None = state.session.info.get("scope")
     if scope is None:
         raise UnscopedQueryError("a query for owned rows needs a scope")
-    organizations = scope.organizations
-    if scope.system:
-        return
-    state.statement = state.statement.options(
-        with_loader_criteria(
-            Owned,
-            lambda cls: cls.organization_id.in_(organizations) if hasattr(cls, "organization_id") else true(),
-            include_aliases=True,
-        )
+    if not scope.system:
+        state.statement = state.statement.options(_belongs_to(scope.organizations))
+
+
+@lru_cache(maxsize=256)
+def _belongs_to(organizations: frozenset[str]) -> LoaderCriteriaOption:
+    """The criterion of one scope; making it takes longer than many a query."""
+    return with_loader_criteria(
+        Owned,
+        lambda cls: cls.organization_id.in_(organizations) if hasattr(cls, "organization_id") else true(),
+        include_aliases=True,
     )

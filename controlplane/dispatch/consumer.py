@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 from sqlalchemy import select
@@ -80,8 +80,8 @@ class Consumer:
         self._missed = Missed()
         self._points = PointCap(settings.metadata_points_per_second)
         self._flows: dict[str, Flow] = {}
-        self._note_every = timedelta(seconds=settings.beat_interval / 2)
-        self._noted: datetime | None = None
+        self._note_every = settings.beat_interval / 2
+        self._note_at = 0.0
 
     def run_pass(self, lease: LeaseKeeper, block: float) -> int:
         """Wait up to `block` seconds for entries and apply them; returns how many. See QueueError, LeaseLostError."""
@@ -113,13 +113,12 @@ class Consumer:
 
     def _note_reading(self, lease: LeaseKeeper) -> None:
         """Say in the database that the queue can be read: silence of workers counts only while it can."""
-        with self._db.read(SYSTEM) as session:
-            now = database_now(session)
-        if self._noted is not None and now - self._noted < self._note_every:
+        moment = time.monotonic()
+        if moment < self._note_at:
             return
         with lease.begin() as session:
-            session.get_one(Installation, self._installation).queue_read_at = now
-        self._noted = now
+            session.get_one(Installation, self._installation).queue_read_at = database_now(session)
+        self._note_at = moment + self._note_every
 
     def _worker(self, lease: LeaseKeeper, box: Outbox, entries: list[Entry]) -> None:
         """One transaction for what one worker said; answers leave after the commit."""
@@ -130,8 +129,7 @@ class Consumer:
             if worker is None or worker.state == "left":
                 return
             inbound = Inbound(session, worker, now, self._max_attempts, self._missed, self._points)
-            for message in messages:
-                inbound.take(message)
+            inbound.take_all(messages)
             worker.last_stream_id = entries[-1][0]
             heard = inbound.heard
             self._audit(session, worker, refused, heard.skipped, now)

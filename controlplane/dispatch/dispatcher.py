@@ -42,6 +42,16 @@ class Candidate:
     number: int
 
 
+class Grant:
+    """An execution for a worker, with the id and the number of the attempt that it is to be."""
+
+    def __init__(self, execution: Execution, worker: Worker) -> None:
+        self.execution = execution
+        self.worker = worker
+        self.attempt = uuid7()
+        self.number = execution.attempt_number + 1
+
+
 def has_live_attempt() -> ColumnElement[bool]:
     """Whether an execution's newest attempt is not over."""
     return (
@@ -123,13 +133,16 @@ class Dispatcher:
         weights = dict(session.execute(select(Project.id, Project.weight).where(Project.weight != 1)).all())
         pairs = choose([c.item for c in candidates.values()], free, running_by_project(session), weights)[:MOST_GRANTS]
         executions = self._lock(session, [execution for execution, _ in pairs])
-        granted = 0
-        for execution_id, worker_id in pairs:
-            execution = executions.get(execution_id)
-            if execution is None or execution.attempt_number != candidates[execution_id].number:
-                continue
-            granted += self._mint(session, execution, workers[worker_id], now, epoch)
-        return granted
+        grants = [
+            Grant(executions[execution_id], workers[worker_id])
+            for execution_id, worker_id in pairs
+            if execution_id in executions and executions[execution_id].attempt_number == candidates[execution_id].number
+        ]
+        jobs = self._jobs(session, grants, now)
+        for grant in grants:
+            if grant.attempt in jobs:
+                self._mint(session, grant, jobs[grant.attempt], now, epoch)
+        return len(jobs)
 
     def _candidates(self, session: Session, groups: list[str], most: int, now: datetime) -> dict[str, Candidate]:
         """The first `most` of each project and group: enough for any fair choice, however long a queue is."""
@@ -193,36 +206,50 @@ class Dispatcher:
         )
         return {execution.id: execution for execution in session.scalars(query)}
 
-    def _mint(self, session: Session, execution: Execution, worker: Worker, now: datetime, epoch: int) -> int:
-        """One attempt of this execution on this worker; 0 when no job can be made of it."""
-        number, attempt_id = execution.attempt_number + 1, uuid7()
+    def _jobs(self, session: Session, grants: list[Grant], now: datetime) -> dict[str, bytes]:
+        """{attempt: its job document}; an execution of which none can be made ends, and says so."""
         try:
             with session.begin_nested():
-                group = session.get_one(WorkerGroup, execution.environment_id)
-                facts = gather(session, self._vault, self._settings, execution, worker, group, now)
-            job = typed.dumps(build_job(execution, attempt_id, number, facts))
-            if len(job) > MAX_BATCH_BYTES - ENVELOPE_BYTES:
-                raise ValueError(f"it has {len(job)} bytes, {MAX_BATCH_BYTES - ENVELOPE_BYTES} are allowed")
-        except UNBUILDABLE as error:
-            log.exception("job_not_built", execution=execution.id)
-            self._give_up(session, execution, error, now)
-            return 0
-        execution.attempt_number = number
-        execution.reason, execution.reason_args = "granted", {"worker": worker.name}
+                return {grant.attempt: self._job(session, grant, now) for grant in grants}
+        except UNBUILDABLE:
+            # One of them is at fault, and the others go on: each by itself now.
+            found: dict[str, bytes] = {}
+        for grant in grants:
+            try:
+                with session.begin_nested():
+                    found[grant.attempt] = self._job(session, grant, now)
+            except UNBUILDABLE as error:
+                log.exception("job_not_built", execution=grant.execution.id)
+                self._give_up(session, grant.execution, error, now)
+        return found
+
+    def _job(self, session: Session, grant: Grant, now: datetime) -> bytes:
+        execution = grant.execution
+        group = session.get_one(WorkerGroup, execution.environment_id)
+        facts = gather(session, self._vault, self._settings, execution, grant.worker, group, now)
+        job = typed.dumps(build_job(execution, grant.attempt, grant.number, facts))
+        if len(job) > MAX_BATCH_BYTES - ENVELOPE_BYTES:
+            raise ValueError(f"it has {len(job)} bytes, {MAX_BATCH_BYTES - ENVELOPE_BYTES} are allowed")
+        return job
+
+    def _mint(self, session: Session, grant: Grant, job: bytes, now: datetime, epoch: int) -> None:
+        """The attempt of this grant."""
+        execution, worker = grant.execution, grant.worker
         session.add(
             Attempt(
-                id=attempt_id,
+                id=grant.attempt,
                 organization_id=execution.organization_id,
                 execution_id=execution.id,
                 worker_id=worker.id,
-                number=number,
+                number=grant.number,
                 job=job,
                 epoch=epoch,
                 granted_at=now,
             )
         )
-        log.info("granted", execution=execution.id, attempt=attempt_id, number=number, worker=worker.id)
-        return 1
+        execution.attempt_number = grant.number
+        execution.reason, execution.reason_args = "granted", {"worker": worker.name}
+        log.info("granted", execution=execution.id, attempt=grant.attempt, number=grant.number, worker=worker.id)
 
     def _give_up(self, session: Session, execution: Execution, error: Exception, now: datetime) -> None:
         Transitions(session, now, self._settings.max_attempts).give_up(execution, f"{type(error).__name__}: {error}")

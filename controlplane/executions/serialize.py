@@ -119,9 +119,7 @@ def _parts(session: Session, execution: Execution) -> dict[str, Part]:
         "runtime_config": lambda: execution.options.get("runtime_config", {}),
         "autorestart": lambda: execution.options.get("autorestart", False),
         "outputs": lambda: _outputs(session, execution),
-        "n_outputs": lambda: session.scalar(
-            select(func.count()).select_from(Datum).where(Datum.output_execution_id == execution.id)
-        ),
+        "n_outputs": lambda: _count_outputs(session, execution),
         "attempt": lambda: execution.attempt_number,
         "n_alerts": lambda: 0,
         "n_comments": lambda: session.scalar(
@@ -162,7 +160,15 @@ def _creator(session: Session, execution: Execution) -> dict[str, Any] | None:
     return None if row is None else {"id": row.id, "username": row.username}
 
 
+def _count_outputs(session: Session, execution: Execution) -> int:
+    if not execution.attempt_number:
+        return 0
+    return session.scalar(select(func.count()).select_from(Datum).where(Datum.output_execution_id == execution.id)) or 0
+
+
 def _outputs(session: Session, execution: Execution) -> list[dict[str, Any]]:
+    if not execution.attempt_number:
+        return []
     of = (Datum.output_execution_id == execution.id, Datum.deleted_at.is_(None))
     rows = session.scalars(select(Datum).where(*of).order_by(Datum.name))
     return [

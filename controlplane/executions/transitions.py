@@ -43,6 +43,7 @@ class Transitions:
         self._now = now
         self._max_attempts = max_attempts
         self._book = EventBook(session, now)
+        self._locked: dict[str, Execution] = {}
 
     def move(
         self,
@@ -65,8 +66,17 @@ class Transitions:
 
     def lock(self, execution_id: str) -> Execution | None:
         """The row as it is now, held until the transaction ends: a stop and a grant can't both act on the old state."""
+        if execution_id in self._locked:
+            return self._locked[execution_id]
         self._session.flush()
-        return self._session.get(Execution, execution_id, with_for_update=True, populate_existing=True)
+        row = self._session.get(Execution, execution_id, with_for_update=True, populate_existing=True)
+        if row is not None:
+            self._locked[execution_id] = row
+        return row
+
+    def forget_locks(self) -> None:
+        """A part of the transaction was rolled back, and the locks taken in it are gone with it."""
+        self._locked.clear()
 
     def on_accepted(self, attempt: Attempt, body: Accepted) -> None:
         """The worker took the job, or refused it."""
@@ -116,9 +126,9 @@ class Transitions:
 
     def revive(self, attempt: Attempt) -> bool:
         """A machine that was given up is heard of again: it keeps its attempt if no newer one was granted."""
-        execution = self._current(attempt)
         if attempt.outcome != "lost" or attempt.reason != "worker_lost":
             return False
+        execution = self._current(attempt)
         if execution is None or execution.state != "queued":
             return False
         attempt.state = "running" if attempt.running_at else "accepted" if attempt.accepted_at else "granted"

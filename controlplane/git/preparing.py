@@ -89,10 +89,11 @@ class Preparing:
             project = session.get(Project, project_id) if is_id(project_id) else None
             if project is None or not can(actor, "commit.read", project.organization_id, project.id):
                 return None
-            repository, commit = of_project(session, project.id), find_commit(session, project, name)
+            commit = find_commit(session, project, name)
             if commit is not None and is_prepared(commit, project):
                 _check(commit)
                 return None
+            repository = of_project(session, project.id)
             if repository is None or (commit is None and not HASH.fullmatch(name)):
                 return None
             # Who only looks gets nothing fetched for a hash that may be made up.

@@ -26,10 +26,13 @@ def find_commit(session: Session, project: Project, name: str) -> Commit | None:
 
     Raises ValidationError for a beginning that several have.
     """
+    of = select(Commit).where(Commit.project_id == project.id).order_by(Commit.created_at.desc(), Commit.id.desc())
+    found = session.scalars(of.where(Commit.identifier == name).limit(1)).first()
+    if found is not None:
+        return found
     named = select(RepositoryRef.identifier).where(RepositoryRef.project_id == project.id, RepositoryRef.name == name)
     target = session.scalar(named.order_by(RepositoryRef.kind).limit(1))
-    of = select(Commit).where(Commit.project_id == project.id).order_by(Commit.created_at.desc(), Commit.id.desc())
-    for wanted in (Commit.identifier == name, Commit.identifier == target, (Commit.ref == name) & Commit.adhoc):
+    for wanted in (Commit.identifier == target, (Commit.ref == name) & Commit.adhoc):
         found = session.scalars(of.where(wanted).limit(1)).first()
         if found is not None:
             return found

@@ -105,6 +105,30 @@ def test_a_poison_message_is_skipped_and_acknowledged(rig: Rig) -> None:
     assert rig.look(execution).state == "started"
 
 
+def test_a_whole_life_in_one_batch_is_applied_but_for_the_message_that_is_no_use(rig: Rig) -> None:
+    worker = rig.worker()
+    execution = rig.execution()
+    attempt = worker.wait("grant").attempt
+    said = [
+        ("accepted", Accepted()),
+        ("event", Event("phase", "t", {"phase": "running"})),
+        ("event", {"kind": "output", "time": "t", "data": {"name": "../../x", "size": -5}}),
+        ("event", Event("status", "t", {"message": "nearly done"})),
+        ("end", End("complete", "done", "t", 0, lines=0)),
+    ]
+    worker.send(*(worker.next(kind, attempt, body) for kind, body in said))
+    worker.wait_ack()
+    assert rig.look(execution).state == "complete"
+    assert [a.state for a in rig.attempts(execution)] == ["ended"]
+    with rig.db.read(SYSTEM) as session:
+        query = select(ExecutionEvent.message).where(ExecutionEvent.execution_id == execution)
+        told = list(session.scalars(query.order_by(ExecutionEvent.at, ExecutionEvent.id)))
+        refused = select(AuditEvent.payload).where(AuditEvent.action == "worker.unusable_messages")
+        skipped = [payload["messages_skipped"] for payload in session.scalars(refused)]
+    assert told == ["started", "running", "nearly done", "complete"], "each once, in the order in which it was said"
+    assert skipped == [1]
+
+
 def test_an_end_that_cannot_be_read_fails_the_attempt_instead_of_leaving_it_open(rig: Rig) -> None:
     worker, execution, attempt = started(rig)
     worker.say("end", attempt, {"outcome": "complete"})
