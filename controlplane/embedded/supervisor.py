@@ -20,6 +20,7 @@ import structlog
 
 from controlplane.embedded import pids
 from controlplane.embedded.files import write_private
+from controlplane.embedded.forked import Forked
 from controlplane.embedded.logfiles import rotate
 
 log = structlog.get_logger()
@@ -32,10 +33,13 @@ ROTATE_EVERY = 10.0
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """A process, and when those after it may start (None: at once)."""
+    """A process, and when those after it may start (None: at once).
+
+    What runs is another program's command, or a function of this one.
+    """
 
     name: str
-    command: tuple[str, ...]
+    runs: tuple[str, ...] | Callable[[], None]
     ready: Callable[[], bool] | None = None
 
 
@@ -76,7 +80,7 @@ class Child:
         self.log_file = log_dir / f"{spec.name}.log"
         self._pid_file = run_dir / f"{spec.name}.pid"
         self._timing = timing
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[bytes] | Forked | None = None
         self._failures = 0
         self._next_start = 0.0
         self._was_ready = False
@@ -120,14 +124,7 @@ class Child:
     def _start(self, now: float) -> None:
         try:
             with self.log_file.open("ab") as output:
-                # Of its own session: Ctrl-C in a terminal reaches the supervisor alone, which ends them in order.
-                self._process = subprocess.Popen(
-                    self.spec.command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,
-                )
+                self._process = self._begin(output.fileno())
         except OSError as error:
             log.error("cannot_start", process=self.spec.name, why=str(error))
             self._note_end(127, now)
@@ -135,6 +132,15 @@ class Child:
         pids.write_pid(self._pid_file, self._process.pid)
         self.state.state, self.state.pid, self.state.since = "runs", self._process.pid, time.time()
         log.info("started", process=self.spec.name, pid=self._process.pid)
+
+    def _begin(self, output: int) -> subprocess.Popen[bytes] | Forked:
+        """Of its own session: Ctrl-C in a terminal reaches the supervisor alone, which ends them in order."""
+        runs = self.spec.runs
+        if callable(runs):
+            return Forked(self.spec.name, runs, output)
+        return subprocess.Popen(
+            runs, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
     def _note_end(self, code: int, now: float) -> None:
         stood = self.state.pid and time.time() - self.state.since > STABLE_AFTER
