@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import InstrumentedAttribute, Session, load_only
 
 from controlplane.clock import Clock
@@ -153,7 +153,7 @@ class ExecutionsService:
         rows = list(session.scalars(chosen.where(*where).order_by(*order).limit(limit).offset(offset)))
         if query.get("no_count") or (not offset and len(rows) < limit):
             return rows, offset + len(rows)
-        return rows, session.scalar(select(func.count()).select_from(Execution).where(*where)) or 0
+        return rows, _count(session, project_id, where, is_whole=len(where) == 2 and not query.get("deleted"))
 
     def get(self, session: Session, actor: Actor, key: str, action: str = "execution.read") -> Execution:
         """By id, `PROJECT:COUNTER` or `PROJECT:latest`. Raises NotFoundError, PermissionDeniedError."""
@@ -285,3 +285,15 @@ class ExecutionsService:
         )
         if (waiting or 0) >= limit:
             raise TooManyError(f"{limit} executions of this project wait already; try again when some have run.", 60)
+
+
+def _count(session: Session, project_id: str, where: Sequence[ColumnElement[bool]], *, is_whole: bool) -> int:
+    """How many rows meet `where`; of a whole project it is not counted row by row, however many there are."""
+    counted = select(func.count()).select_from(Execution)
+    # Two conditions: its project, and that it is not deleted.
+    if not is_whole:
+        return session.scalar(counted.where(*where)) or 0
+    # Every number below the next one is an execution's: it is taken in the transaction that makes one, and none goes.
+    following = session.scalar(select(Project.next_counter).where(Project.id == project_id)) or 1
+    deleted = (Execution.project_id == project_id, Execution.deleted_at.is_not(None))
+    return following - 1 - (session.scalar(counted.where(*deleted)) or 0)
