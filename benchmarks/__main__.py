@@ -17,12 +17,13 @@ from benchmarks import measures, page, scale  # noqa: E402
 from benchmarks.control_path import control_path  # noqa: E402
 from benchmarks.noise import noise  # noqa: E402
 from benchmarks.table import Row, as_text  # noqa: E402
+from benchmarks.viewers import viewers  # noqa: E402
 from fixtures.bench import Bench, make_bench  # noqa: E402
 from fixtures.inputs import FileServer  # noqa: E402
 from fixtures.stack import running_stack  # noqa: E402
 
 # These start what they need themselves.
-ALONE: Mapping[str, Callable[[], list[Row]]] = {"path": control_path}
+ALONE: Mapping[str, Callable[[], list[Row]]] = {"path": control_path, "viewers": viewers}
 # These share one running control plane, in this order: the last ones leave it full.
 TOGETHER: Mapping[str, Callable[[Bench], list[Row]]] = {
     "memory": measures.idle_memory,
