@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -208,12 +209,11 @@ class Dispatcher:
 
     def _jobs(self, session: Session, grants: list[Grant], now: datetime) -> dict[str, bytes]:
         """{attempt: its job document}; an execution of which none can be made ends, and says so."""
-        try:
-            with session.begin_nested():
+        if len(grants) > 1:
+            with suppress(*UNBUILDABLE), session.begin_nested():
                 return {grant.attempt: self._job(session, grant, now) for grant in grants}
-        except UNBUILDABLE:
-            # One of them is at fault, and the others go on: each by itself now.
-            found: dict[str, bytes] = {}
+        # One of them is at fault, or there is only one: each by itself, and the others go on.
+        found: dict[str, bytes] = {}
         for grant in grants:
             try:
                 with session.begin_nested():
