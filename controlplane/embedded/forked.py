@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NoReturn
 
@@ -66,7 +66,7 @@ class Forked:
             os.kill(self.pid, number)
 
 
-def _run(name: str, main: Callable[[], None], output: int, mask: set[signal.Signals]) -> NoReturn:
+def _run(name: str, main: Callable[[], None], output: int, mask: Collection[int]) -> NoReturn:
     """The child's whole life: nothing of the parent's goes on in it."""
     code = 1
     try:
