@@ -18,6 +18,8 @@ from controlplane.db.ids import is_id
 from controlplane.environments.service import visible_groups
 from controlplane.errors import ConflictError, NotFoundError, ValidationError
 from controlplane.executions.models import FINAL, INCOMPLETE, Execution
+from controlplane.git.resolving import of_project
+from controlplane.git.service import RepositoriesService
 from controlplane.limits import Limits
 from controlplane.permissions import Actor, can, require
 from controlplane.projects.models import Project, ProjectMembership, ProjectVariable
@@ -61,9 +63,11 @@ class ProjectsService:
         clock: Clock,
         vault: Vault,
         public_url: str,
+        repositories: RepositoriesService,
         audit: AuditService | None = None,
         limits: Limits | None = None,
     ) -> None:
+        self._repositories = repositories
         self._audit = audit or AuditService(clock)
         self._limits = limits or Limits()
         self._clock = clock
@@ -130,7 +134,9 @@ class ProjectsService:
         return project
 
     def delete(self, session: Session, actor: Actor, project_id: str) -> None:
-        """Hide it with all that it holds; its name is free again.
+        """Hide it with all that it holds; its name is free again. Its repository's secrets and copies go.
+
+        Code that executions ran from stays with them.
 
         Raises NotFoundError, PermissionDeniedError, ConflictError while something of it is not over.
         """
@@ -139,6 +145,8 @@ class ProjectsService:
         going = session.scalar(select(func.count()).select_from(Execution).where(*of)) or 0
         if going:
             raise ConflictError(f"{going} of its executions are not over; stop them first (`vh exec stop --all`).")
+        if of_project(session, project.id) is not None:
+            self._repositories.delete(session, actor, project)
         self._note(session, actor, "project.deleted", project, name=project.name)
         project.name = f"{project.name[:80]} (deleted {project.id})"
         project.deleted_at = self._clock()

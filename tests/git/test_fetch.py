@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from sqlalchemy import func, select
 
 from controlplane.chores.models import Chore
+from controlplane.chores.registry import KINDS
+from controlplane.chores.service import ChoreService
 from controlplane.db.session import SYSTEM
 from controlplane.git.chores import Work
+from controlplane.git.models import Repository as RepositoryRow
+from controlplane.git.models import RepositoryRef
 from controlplane.git.preparing import MOST_WAITING
 from fixtures.git_server import HttpsGit, Repository, git
 from fixtures.web import YAML, World, make_archive
@@ -322,3 +328,45 @@ def test_repositories_are_listed_with_their_project(rig: Rig, repository: Reposi
     mine = rig.ann.get("/api/v0/repositories/", query_string={"limit": 100}).json["results"]
     assert [row["project"]["id"] for row in mine] == [rig.world.project]
     assert rig.world.client("eve").get("/api/v0/repositories/").json["results"] == []
+
+
+def test_a_deleted_project_leaves_no_copy_and_no_secret(rig: Rig, repository: Repository) -> None:
+    commit = repository.commit(FILES)
+    rig.connect(rig.address(repository), token="a-token-that-nobody-needs")
+    rig.fetched()
+    assert rig.ran(commit) == commit
+    execution = rig.ann.get(f"/api/v0/executions/{rig.world.project}:latest/").json["id"]
+    rig.ann.post(f"/api/v0/executions/{execution}/stop/")
+    assert list(rig.home.glob("*/mirror.git"))
+    assert rig.ann.delete(f"/api/v0/projects/{rig.world.project}/").status_code == 204
+    with rig.world.services.db.read(SYSTEM) as session:
+        assert session.scalars(select(RepositoryRow)).all() == []
+        assert session.scalars(select(RepositoryRef)).all() == []
+        forgetting = session.scalars(select(Chore).where(Chore.kind == "git-forget")).one().id
+    ended(rig.world, forgetting)
+    assert not list(rig.home.glob("*/mirror.git"))
+    assert rig.archive(commit)["train.py"] == FILES["train.py"], "what ran is kept"
+
+
+def test_forgetting_twice_is_no_failure(rig: Rig, repository: Repository) -> None:
+    repository.commit(FILES)
+    rig.connect(rig.address(repository))
+    rig.fetched()
+    gone = rig.shown()["id"]
+    assert rig.ann.delete(f"/api/v0/projects/{rig.world.project}/").status_code == 204
+    for _ in range(2):
+        with rig.world.services.db.begin(SYSTEM) as session:
+            again = ChoreService(KINDS).enqueue(session, "git-forget", {"repository": gone})
+        assert ended(rig.world, again) == "done"
+
+
+def ended(world: World, chore: str) -> str:
+    """How a chore ended."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with world.services.db.read(SYSTEM) as session:
+            state = session.get_one(Chore, chore).state
+        if state in ("done", "failed"):
+            return state
+        time.sleep(0.02)
+    raise AssertionError(f"the chore {chore} is still {state}")
