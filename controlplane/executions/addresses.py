@@ -20,6 +20,7 @@ from controlplane.stores.inputs import (
     Listed,
     ListingNeededError,
     Lists,
+    datums_of,
     is_listable,
     resolve_store_uri,
 )
@@ -30,10 +31,14 @@ READABLE = "http(s)://…, s3://…, gs://…, azure://…, swift://…, datum:/
 
 @dataclass(frozen=True)
 class Resolved:
-    """`inputs`: {input: [address]}; `files`: {address with a wildcard: [[address, size, version, root]]}."""
+    """`inputs`: {input: [address]}; `files`: {address with a wildcard: [[address, size, version, root]]}.
+
+    `matched`: {address with a wildcard: ids of the project's datums among what it stands for}.
+    """
 
     inputs: dict[str, list[str]] = field(default_factory=dict)
     files: dict[str, list[list[str | int]]] = field(default_factory=dict)
+    matched: dict[str, list[str]] = field(default_factory=dict)
 
 
 def resolve_inputs(session: Session, project: Project, inputs: dict[str, list[str]], lists: Lists) -> Resolved:
@@ -78,6 +83,7 @@ def _expand(
         raise _BadAddressError(str(error), "store") from error
     if uri in lists:
         found.files[uri] = [_kept(entry) for entry in lists[uri]]
+        found.matched[uri] = datums_of(session, project, row, [entry.uri for entry in lists[uri]])
     else:
         needed[uri] = row
 

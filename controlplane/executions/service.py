@@ -101,7 +101,7 @@ class ExecutionsService:
         )
         session.add(execution)
         session.flush()
-        session.add_all(uses(execution))
+        session.add_all(uses(execution, resolved.matched))
         book = EventBook(session, now)
         book.note(execution, None, "state", "queued", reason="waiting_for_grant", actor=actor.user_id)
         return execution

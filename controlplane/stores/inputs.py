@@ -28,6 +28,7 @@ MAX_FILES = 10_000
 MAX_LISTED = 200_000
 MAX_PATTERNS = 50
 MAX_ALL = 50_000
+ASKED_AT_ONCE = 500
 T = TypeVar("T")
 
 
@@ -74,6 +75,18 @@ def resolve_store_uri(session: Session, project: Project, uri: str) -> tuple[Sto
     if datum is None and is_of_another(key, project.id):
         raise BadStoreAddressError(f"{uri[:200]!r} is another project's output.")
     return row, key, datum
+
+
+def datums_of(session: Session, project: Project, row: Store, uris: Sequence[str]) -> list[str]:
+    """Ids of the project's datums among these objects of the store."""
+    root = root_of(row.kind, row.config, row.id)
+    keys = [uri.removeprefix(root) for uri in uris]
+    found: list[str] = []
+    for start in range(0, len(keys), ASKED_AT_ONCE):
+        known = Datum.key.in_(keys[start : start + ASKED_AT_ONCE])
+        of = (Datum.store_id == row.id, known, Datum.project_id == project.id, Datum.deleted_at.is_(None))
+        found.extend(session.scalars(select(Datum.id).where(*of).order_by(Datum.key)))
+    return found
 
 
 def is_listable(session: Session, project: Project, uri: str) -> Store:

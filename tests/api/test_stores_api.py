@@ -17,6 +17,7 @@ from controlplane.environments.models import Store
 from controlplane.executions.models import Execution
 from controlplane.projects.models import Project
 from controlplane.settings import Settings
+from fixtures.runs import Runs
 from fixtures.store_rigs import HERE, s3_bucket
 from fixtures.store_servers import Server
 from fixtures.web import FakeClock, World, make_archive
@@ -305,6 +306,33 @@ def test_wildcards_are_expanded_when_it_is_accepted(world, bucket, tmp_path):
         with world.services.db.read(SYSTEM) as session:
             files = session.get_one(Execution, answer.json["id"]).options["files"][root + pattern]
         assert [entry[0] for entry in files] == [root + name for name in wanted], pattern
+
+
+def test_lineage_holds_what_a_wildcard_stood_for(world, bucket, tmp_path):
+    made = add(world, bucket).json
+    keep(world, made["id"], tmp_path, "set/a.csv", "set/b.csv", "set/plain.csv", "other/c.csv")
+    ann, root = world.client("ann"), made["uri_prefix"]
+
+    def adopted(name: str) -> str:
+        body = {"url": root + name, "project": world.project}
+        return ann.post(f"/api/v0/stores/{made['id']}/adopt/", json=body).json["created"][root + name]
+
+    first, second, other = adopted("set/a.csv"), adopted("set/b.csv"), adopted("other/c.csv")
+    execution = run(world, code(world), data=[f"{root}set/*.csv", f"datum://{first}"]).json["id"]
+    later = adopted("set/plain.csv")
+    copy = ann.post(f"/api/v0/executions/{execution}/copy/", json={}).json["id"]
+
+    def uses(datum: str) -> set[tuple[str, str]]:
+        edges = ann.get(f"/api/v1/data/{datum}/lineage/").json["edges"]
+        return {(edge["to"], edge["input"]) for edge in edges if edge["from"] == datum}
+
+    assert uses(first) == uses(second) == {(execution, "data"), (copy, "data")}
+    assert uses(later) == {(copy, "data")}, "what came later is no input of the first"
+    assert uses(other) == set()
+    output = Runs(world, code(world)).datum("out.bin", b"1", execution)
+    edges = ann.get(f"/api/v1/data/{output}/lineage/").json["edges"]
+    sources = {edge["from"] for edge in edges if edge["to"] == execution}
+    assert sources == {first, second}, "and the other way round"
 
 
 def test_a_copy_keeps_the_wildcard(world, bucket, tmp_path):
