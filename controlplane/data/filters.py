@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, select
 
 from controlplane.data.models import Datum
+from controlplane.data.tags import DatumTag
 from controlplane.db.ids import is_id
 from controlplane.environments.models import Store
-from controlplane.executions.comparing import has_tag
 from controlplane.web import query
 
 ORDERINGS = {"ctime": Datum.created_at, "id": Datum.id, "name": Datum.name, "size": Datum.size}
@@ -30,8 +29,8 @@ FIELDS: dict[str, query.QueryField] = {
 }
 
 
-def conditions(session: Session, wanted: Mapping[str, Any]) -> list[ColumnElement[bool]]:
-    """What rows have to meet; the caller adds the project or the execution."""
+def conditions(project_id: str | None, wanted: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+    """What rows have to meet beside being of that project or execution, which the caller adds."""
     found: list[ColumnElement[bool]] = [Datum.deleted_at.is_(None)]
     if wanted.get("deleted"):
         found.append(Datum.id.in_([]))
@@ -42,7 +41,7 @@ def conditions(session: Session, wanted: Mapping[str, Any]) -> list[ColumnElemen
     if wanted.get("name"):
         found.append(_named(wanted["name"]))
     for tag in wanted.get("tag") or ():
-        found.append(has_tag(session, Datum.tags, tag))
+        found.append(Datum.id.in_(_tagged(project_id, tag)))
     if wanted.get("store"):
         given = wanted["store"]
         named = Store.name == given
@@ -55,6 +54,11 @@ def conditions(session: Session, wanted: Mapping[str, Any]) -> list[ColumnElemen
     if wanted.get("created_before"):
         found.append(Datum.created_at < wanted["created_before"])
     return found
+
+
+def _tagged(project_id: str | None, tag: str) -> Select[str]:
+    tagged = select(DatumTag.datum_id).where(DatumTag.tag == tag)
+    return tagged.where(DatumTag.project_id == project_id) if project_id else tagged
 
 
 def _named(name: str) -> ColumnElement[bool]:

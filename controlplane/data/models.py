@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import BigInteger, ForeignKey, Index, String, Text, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
+from controlplane.data.tags import follow
 from controlplane.db.base import Base, HasId, Id, Owned
 
 
@@ -118,3 +119,6 @@ class Upload(HasId, Owned, Base):
     store_upload: Mapped[str] = mapped_column(Text, default="")
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+
+
+follow(Datum)

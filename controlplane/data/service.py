@@ -56,7 +56,7 @@ class DataService:
     ) -> tuple[list[Datum], int]:
         """(page, count); `wanted` holds values of `filters.FIELDS`, ordering and no_count. The newest first."""
         wanted = wanted or {}
-        where: list[ColumnElement[bool]] = filters.conditions(session, wanted)
+        where: list[ColumnElement[bool]] = filters.conditions(project_id, wanted)
         if project_id:
             where.append(Datum.project_id == project_id)
         if execution_id:

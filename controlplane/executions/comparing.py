@@ -1,4 +1,4 @@
-"""Conditions on values inside JSON columns, on both databases: `epochs>=3`, `label=plain`. `parse` is pure."""
+"""Conditions on tags, parameters and metadata: `epochs>=3`, `label=plain`. `parse` is pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Float, String, and_, case, cast, exists, false, func, select
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import ColumnElement, select
+
+from controlplane.executions.facts import ExecutionFact, digest_of
+from controlplane.executions.models import Execution
 
 # The longer signs stand first, so that `<=` is not read as `<`.
 PATTERN = (
@@ -47,43 +49,26 @@ def parse(given: str) -> Condition:
     return Condition(found["name"], found["sign"], found["value"], _number(found["value"]))
 
 
-def matches(session: Session, column: InstrumentedAttribute[Any], condition: Condition) -> ColumnElement[bool]:
-    """Rows whose JSON object in `column` has a value that meets the condition; without the name, none does."""
-    if '"' in condition.name or "\\" in condition.name:
-        # SQLite's paths have no way to write these.
-        return false()
-    sqlite = session.get_bind().dialect.name == "sqlite"
+def matches(project_id: str, kind: str, condition: Condition) -> ColumnElement[bool]:
+    """Executions whose value of that name and kind meets the condition; without the name, none does."""
     compare = SIGNS[condition.sign]
-    kind, text = _parts(column, condition.name, sqlite=sqlite)
-    if condition.number is not None:
-        numbers = ("integer", "real") if sqlite else ("number",)
-        # CASE keeps PostgreSQL from casting what is no number.
-        value = case((kind.in_(numbers), cast(text, Float)), else_=None)
-        as_number = and_(value.is_not(None), compare(value, condition.number))
-        if condition.sign not in ("=", "!="):
-            return as_number
-        same_text = and_(kind.in_(("text", "string")), compare(text, condition.text))
-        return as_number | same_text
-    return and_(text.is_not(None), compare(text, condition.text))
+    if condition.number is None:
+        return _have(project_id, kind, condition.name, compare(ExecutionFact.digest, digest_of(condition.text)))
+    as_number = _have(project_id, kind, condition.name, compare(ExecutionFact.number, condition.number))
+    if condition.sign not in ("=", "!="):
+        return as_number
+    same_text = compare(ExecutionFact.digest, digest_of(condition.text))
+    return as_number | _have(project_id, kind, condition.name, ExecutionFact.number.is_(None), same_text)
 
 
-def has_tag(session: Session, column: InstrumentedAttribute[Any], tag: str) -> ColumnElement[bool]:
-    """Rows whose JSON list in `column` has this text."""
-    sqlite = session.get_bind().dialect.name == "sqlite"
-    expand = func.json_each if sqlite else func.json_array_elements_text
-    entries = expand(column).table_valued("value")
-    return exists(select(1).select_from(entries).where(entries.c.value == tag))
+def has_tag(project_id: str, tag: str) -> ColumnElement[bool]:
+    """Executions with this tag."""
+    return _have(project_id, "tag", tag)
 
 
-def _parts(column: InstrumentedAttribute[Any], name: str, *, sqlite: bool) -> tuple[Any, Any]:
-    """(type, text) of the value of that name; true and false are these words."""
-    if sqlite:
-        path = f'$."{name}"'
-        kind = func.json_type(column, path)
-        text = case((kind.in_(("true", "false")), kind), else_=cast(func.json_extract(column, path), String))
-        return kind, text
-    value = column.op("->")(name)
-    return func.json_typeof(value), column.op("->>")(name)
+def _have(project_id: str, kind: str, name: str, *more: ColumnElement[bool]) -> ColumnElement[bool]:
+    of = (ExecutionFact.project_id == project_id, ExecutionFact.kind == kind, ExecutionFact.name == name)
+    return Execution.id.in_(select(ExecutionFact.execution_id).where(*of, *more))
 
 
 def _number(text: str) -> float | None:

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, or_, select
-from sqlalchemy.orm import Session
 
 from controlplane.commits.models import Commit
 from controlplane.db.ids import is_id
@@ -57,7 +56,7 @@ FIELDS: dict[str, query.QueryField] = {
 }
 
 
-def conditions(session: Session, project_id: str, wanted: Mapping[str, Any]) -> list[ColumnElement[bool]]:
+def conditions(project_id: str, wanted: Mapping[str, Any]) -> list[ColumnElement[bool]]:
     """What rows have to meet. `wanted`: values of FIELDS by their names; what is missing or empty asks for nothing."""
     found: list[ColumnElement[bool]] = [Execution.project_id == project_id]
     found.append(Execution.deleted_at.is_not(None) if wanted.get("deleted") else Execution.deleted_at.is_(None))
@@ -69,10 +68,10 @@ def conditions(session: Session, project_id: str, wanted: Mapping[str, Any]) -> 
     if of_commit is not None:
         found.append(of_commit)
     for tag in wanted.get("tag") or ():
-        found.append(has_tag(session, Execution.tags, tag))
-    for name, column in (("parameter", Execution.parameters), ("metadata", Execution.cumulative_metadata)):
-        given: list[Condition] = wanted.get(name) or []
-        found.extend(matches(session, column, condition) for condition in given)
+        found.append(has_tag(project_id, tag))
+    for kind in ("parameter", "metadata"):
+        given: list[Condition] = wanted.get(kind) or []
+        found.extend(matches(project_id, kind, condition) for condition in given)
     return found
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import JSON, BigInteger, ForeignKey, Index, LargeBinary, String,
 from sqlalchemy.orm import Mapped, mapped_column
 
 from controlplane.db.base import Base, HasId, Id, Owned
+from controlplane.executions.facts import follow
 
 INCOMPLETE = ("created", "queued", "started", "stopping")
 FINAL = ("complete", "error", "stopped", "crashed")
@@ -157,3 +158,6 @@ class UsageSample(HasId, Owned, Base):
     attempt_id: Mapped[str] = mapped_column(Id, ForeignKey("attempt.id"))
     at: Mapped[datetime]
     data: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+follow(Execution)

@@ -140,7 +140,7 @@ class ExecutionsService:
         query: values of `filters.FIELDS` by name, ordering, limit, offset, no_count (then the count is only that of
         what was read).
         """
-        where = conditions(session, project_id, query)
+        where = conditions(project_id, query)
         limit, offset = query.get("limit", 100), query.get("offset", 0)
         ordering = query.get("ordering") or "-counter"
         column = ORDERINGS.get(ordering.removeprefix("-"))

@@ -6,7 +6,9 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from alembic import command
 
+from controlplane.db.migrate import alembic_config
 from fixtures.runs import Runs
 
 
@@ -86,6 +88,31 @@ def test_filters(four: Runs) -> None:
     assert wrong == {}
     assert four.counters(f"creator={four.world.users['bob']}") == [4]
     assert four.counters(f"commit={quote(four.commit)}&counter=1") == [1]
+
+
+def test_what_was_there_before_the_index_is_found_as_well(four: Runs) -> None:
+    """Rows of an older schema are taken over; those of the newest one follow every change."""
+    datum = four.datum("a.csv", b"1", tags=["raw", "x"])
+    config = alembic_config()
+    with four.world.services.db.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0005")
+        command.upgrade(config, "head")
+    assert {query: four.counters(query) for query in FILTERS} == FILTERS
+    ann, project = four.world.client("ann"), four.world.project
+    found = ann.get(f"/api/v0/data/?project={project}&tag=raw&tag=x").json["results"]
+    assert [row["id"] for row in found] == [datum]
+
+
+def test_what_is_found_follows_every_change(four: Runs) -> None:
+    execution = four.world.client("ann").get(f"/api/v0/executions/{four.world.project}:1/").json["id"]
+    four.world.client("ann").post(f"/api/v0/executions/{execution}/tags/", json={"tags": ["b", "new"]})
+    assert (four.counters("tag=a"), four.counters("tag=new"), four.counters("tag=b")) == ([], [1], [2, 1])
+    four.change(execution, cumulative_metadata={"loss": 0.25, "name": "one", "text": "x" * 5000})
+    assert (four.counters("metadata=loss=0.25"), four.counters("metadata=best=true")) == ([1], [])
+    assert four.counters("metadata=name=one") == [1]
+    four.change(execution, cumulative_metadata={})
+    assert four.counters("metadata=name=one") == []
 
 
 BAD = (

@@ -23,7 +23,7 @@ from fixtures.web import World, make_archive
 # Tables that grow with every execution.
 GROWING = (
     "execution", "attempt", "execution_event", "metadata_point", "usage_sample", "datum", "datum_alias", "log_segment",
-    "execution_comment", "datum_use", "alias_change", "upload",
+    "execution_comment", "datum_use", "alias_change", "upload", "execution_fact", "datum_tag",
     "commit", "audit_event", "idempotency_record", "login_failure", "chore",
 )  # fmt: skip
 Statement = tuple[str, Any]
@@ -57,6 +57,12 @@ def scans(engine: Engine, statements: list[Statement]) -> set[str]:
                 if table and table[1] in GROWING:
                     found.add(f"{row[3]}: {' '.join(statement.split())}")
     return found
+
+
+def plan(engine: Engine, statement: Statement) -> list[str]:
+    """How SQLite answers it, line by line."""
+    with engine.connect() as connection:
+        return [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement[0]}", statement[1])]
 
 
 @pytest.fixture
@@ -142,6 +148,35 @@ def test_pages_and_calls_use_indexes(world: World, execution: dict[str, Any]) ->
             assert world.browser("ann").get(path, headers={"Accept": "text/html"}).status_code == 200, path
     assert len(statements) > 50
     assert scans(engine, statements) == set()
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["tag=a", "parameter=epochs>=3", "parameter=label=x", "parameter=epochs!=3", "metadata=loss<1", "metadata=up=true"],
+)
+def test_filters_by_content_read_only_what_they_find(world: World, query: str) -> None:
+    """Each looks for its name and value in an index of the project's: none reads the project's executions for it."""
+    engine = world.services.db.engine
+    with recorded(engine) as statements:
+        found = world.client("ann").get(f"/api/v0/executions/?project={world.project}&{query}")
+        assert found.status_code == 200 and found.json["results"] == []
+    asked = [one for one in statements if "execution_fact" in one[0]]
+    assert asked
+    for statement in asked:
+        wanted = plan(engine, statement)
+        searches = [line for line in wanted if "execution_fact" in line]
+        assert searches and all("ix_execution_fact_" in line and "SEARCH" in line for line in searches), wanted
+        assert all("project_id=? AND kind=? AND name=?" in line for line in searches), wanted
+
+
+def test_data_by_tag_reads_only_what_it_finds(world: World) -> None:
+    engine = world.services.db.engine
+    with recorded(engine) as statements:
+        assert world.client("ann").get(f"/api/v0/data/?project={world.project}&tag=a").json["results"] == []
+    asked = [one for one in statements if "datum_tag" in one[0]]
+    assert asked
+    lines = [line for statement in asked for line in plan(engine, statement) if "datum_tag" in line]
+    assert lines and all("SEARCH" in line and "ix_datum_tag_tag" in line for line in lines), lines
 
 
 def test_a_new_execution_uses_indexes(world: World, execution: dict[str, Any]) -> None:
