@@ -46,6 +46,8 @@ LIMITS: Mapping[str, Limit] = {
         ("uploads", 100, "open uploads", "a project", "complete or abort one"),
         ("upload_bytes", 5 << 40, "bytes", "an upload", "split the file"),
         ("stores", 100, "stores", "an organisation", "delete one that is not used"),
+        ("teams", 200, "teams", "an organisation", "delete one that is not used"),
+        ("team_members", 500, "members", "a team", "take somebody out, or make another team"),
         ("bulk", 1_000, "executions", "one call for several", "call again for those that are left"),
     )
 }

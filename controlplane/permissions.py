@@ -31,6 +31,8 @@ TABLE: dict[str, frozenset[str]] = {
     "project.delete": MANAGE,
     "organization.list": ANYBODY,
     "organization.read": MEMBERS,
+    "team.read": MEMBERS,
+    "team.write": frozenset({"owner", "admin"}),
     "organization.variable": frozenset({"owner", "admin"}),
     "variable.write": MANAGE,
     "commit.list": ANYBODY,
@@ -69,6 +71,7 @@ TABLE: dict[str, frozenset[str]] = {
 
 READ_OF = {
     "organization": "organization.read",
+    "team": "team.read",
     "project": "project.read",
     "variable": "project.read",
     "commit": "commit.read",

@@ -1,14 +1,13 @@
-"""`/api/v0/users/`, `/organizations/` and `/teams/`: who there is in the organisations of whoever asks."""
+"""`/api/v0/users/` and `/organizations/`: who there is in the organisations of whoever asks."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from flask import Blueprint
 from sqlalchemy import func, select
 
-from controlplane.accounts.models import Organization, OrganizationMembership, Team, TeamMembership, User
+from controlplane.accounts.models import Organization, OrganizationMembership, User
 from controlplane.db.ids import is_id
 from controlplane.errors import NotFoundError
 from controlplane.web import query
@@ -17,7 +16,6 @@ from controlplane.web.paging import page
 
 blueprint = Blueprint("people_api", __name__, url_prefix="/api/v0")
 LISTED = {"search": query.text("With this text in the name."), **query.pages()}
-TEAMS = {"organization": query.text("Of the organisation with this id."), **LISTED}
 
 
 @route(blueprint, "/users/", action="organization.list", query=LISTED)
@@ -66,40 +64,6 @@ def organization(organization_id: str) -> dict[str, Any]:
     if row is None:
         raise NotFoundError
     return _organization(row)
-
-
-@route(blueprint, "/teams/", action="organization.list", query=TEAMS)
-def teams() -> dict[str, Any]:
-    """Teams of one's organisations with their members, by name."""
-    session, given = request_session(), query.read(TEAMS)
-    ids = set(current_actor().organizations)
-    if given["organization"] is not None:
-        ids &= {given["organization"]}
-    statement = select(Team).where(Team.organization_id.in_(ids))
-    if given["search"]:
-        statement = statement.where(Team.name.icontains(given["search"], autoescape=True))
-    rows = session.scalars(statement.order_by(Team.name, Team.id)).all()
-    shown = rows[given["offset"] :][: given["limit"]]
-    return page(_teams(shown), len(rows))
-
-
-def _teams(rows: Sequence[Team]) -> list[dict[str, Any]]:
-    session = request_session()
-    members = session.execute(
-        select(TeamMembership.team_id, User.id, User.username)
-        .join(User, User.id == TeamMembership.user_id)
-        .where(TeamMembership.team_id.in_([row.id for row in rows]))
-        .order_by(User.username)
-    ).all()
-    return [
-        {
-            "id": row.id,
-            "name": row.name,
-            "organization": row.organization_id,
-            "members": [{"id": member[1], "username": member[2]} for member in members if member[0] == row.id],
-        }
-        for row in rows
-    ]
 
 
 def _colleagues() -> Any:

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
+from pydantic import BaseModel, ConfigDict
 from sqlalchemy import ColumnElement, Select, func, select
 
 from controlplane.audit.service import AuditService
+from controlplane.chores.errors import ChoreFailedError
 from controlplane.chores.kinds import Kind, Removal
 from controlplane.chores.removing import Rule, remove
 from controlplane.chores.run import Run
 from controlplane.clock import utc_now
+from controlplane.data.completing import ChecksumError, finish, put_together
 from controlplane.data.models import Datum, DatumAlias, Upload
-from controlplane.data.parts import remove_parts
+from controlplane.data.parts import marks_of, remove_parts
+from controlplane.data.service import DataService
 from controlplane.data.stores.base import ObjectStore, StoreError
 from controlplane.data.stores.opening import StoreOpener
 from controlplane.data.stores.registry import StoreRegistry
 from controlplane.dispatch.leases import database_now
 from controlplane.environments.models import Worker
 from controlplane.executions.models import Attempt, Execution, MetadataPoint, UsageSample
+from controlplane.limits import Limits
 from controlplane.logs.models import LogSegment
+from controlplane.permissions import Actor
 from controlplane.settings import Settings
 
 log = structlog.get_logger()
 STEP = 50
 Removed = dict[str, int]
+
+
+class OfUpload(BaseModel):
+    """Arguments of a chore for one upload."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    upload: str
 
 
 def open_stores(settings: Settings) -> StoreRegistry:
@@ -165,12 +180,45 @@ def _gone(store: ObjectStore, key: str) -> bool:
     return True
 
 
+def complete_upload(run: Run, arguments: OfUpload) -> dict[str, Any]:
+    """Put a large upload together and make its datum; what its sender has to mend opens it again."""
+    with run.begin() as session:
+        row = session.get(Upload, arguments.upload)
+        if row is None or row.state != "completing":
+            return {}
+        stores = open_stores(run.settings)
+        store, marks = stores.by_id(session, row.store_id), marks_of(session, row)
+        session.expunge(row)
+    run.tell(f"putting {row.size} bytes together")
+    try:
+        sums = put_together(store, row, list(marks.values()), run.check)
+    except (StoreError, ChecksumError) as error:
+        with run.begin() as session:
+            opened = session.get_one(Upload, row.id)
+            opened.state, opened.error = "open", str(error)[:500]
+        raise ChoreFailedError(str(error), "upload_failed") from error
+    audit = AuditService(utc_now)
+    data = DataService(stores, run.settings.public_url, utc_now, audit, Limits(run.settings.limits))
+    with run.begin() as session:
+        row = session.get_one(Upload, row.id)
+        datum = finish(session, row, store.uri(row.key), sums, database_now(session), audit)
+        if row.user_metadata and not datum.user_metadata:
+            data.describe(session, Actor(row.creator_id, ""), datum, row.user_metadata)
+        return {"datum": datum.id}
+
+
 UPLOADS = Kind(
     name="uploads",
     summary="Abort uploads that nobody has completed in time, and remove their parts.",
     arguments=Removal,
     handler=abort_uploads,
     every=lambda settings: settings.housekeeping_interval,
+)
+UPLOAD_COMPLETE = Kind(
+    name="upload-complete",
+    summary="Put the parts of a large upload together and make its file.",
+    arguments=OfUpload,
+    handler=complete_upload,
 )
 DATA_RETENTION = Kind(
     name="data-retention",

@@ -93,9 +93,10 @@ class AliasChange(HasId, Owned, Base):
 
 
 class Upload(HasId, Owned, Base):
-    """A file on its way in from a person. state: open → complete | aborted.
+    """A file on its way in from a person. state: open → (completing) → complete | aborted.
 
-    Parts lie below `key` until they are put together there; `sha256` is what the sender says of the whole.
+    Parts lie below `key` until they are put together there, or are the store's own in its `store_upload`; `sha256` is
+    what the sender says of the whole. `error` says why completing failed: it is open again then.
     """
 
     __tablename__ = "upload"
@@ -117,8 +118,19 @@ class Upload(HasId, Owned, Base):
     user_metadata: Mapped[dict[str, Any]] = mapped_column(default=dict)
     state: Mapped[str] = mapped_column(String(16), default="open")
     store_upload: Mapped[str] = mapped_column(Text, default="")
+    error: Mapped[str] = mapped_column(Text, default="", server_default="")
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime]
+
+
+class UploadPart(Base):
+    """A part that has come into the store's own upload; `mark` is what the store answered as its ETag."""
+
+    __tablename__ = "upload_part"
+
+    upload_id: Mapped[str] = mapped_column(Id, ForeignKey("upload.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    mark: Mapped[str] = mapped_column(String(255))
 
 
 follow(Datum)

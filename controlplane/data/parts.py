@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from controlplane.data.models import Upload
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from controlplane.data.models import Upload, UploadPart
 from controlplane.data.stores.base import ObjectStore
+
+Marks = dict[int, str]
 
 
 def parts_of(row: Upload) -> int:
@@ -21,7 +26,18 @@ def part_key(row: Upload, number: int) -> str:
     return row.key if parts_of(row) == 1 else f"{row.project_id}/uploads/{row.id}.parts/{number:05d}"
 
 
+def marks_of(session: Session, row: Upload) -> Marks:
+    """Marks of the parts that have come, by number, where the store has parts of its own."""
+    if not row.store_upload:
+        return {}
+    of = select(UploadPart.number, UploadPart.mark).where(UploadPart.upload_id == row.id).order_by(UploadPart.number)
+    return {found[0]: found[1] for found in session.execute(of)}
+
+
 def remove_parts(store: ObjectStore, row: Upload) -> None:
     """Remove what was sent. Raises StoreError."""
+    if row.store_upload:
+        store.abort(row.key, row.store_upload)
+        return
     for number in range(1, parts_of(row) + 1):
         store.delete(part_key(row, number))

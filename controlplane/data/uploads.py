@@ -1,25 +1,26 @@
 """Uploads by people: opened, sent in parts by signed addresses, resumed, completed into a datum or aborted.
 
-Parts are objects of the project's data store. In a folder store the control plane puts them together and checks the
-whole; elsewhere a file is one part, written by its sender into its place.
+In a folder store parts are objects, which the control plane puts together and checks. Elsewhere a small file is one
+part, written by its sender into its place; a large one goes in parts of the store, and the sender tells their marks.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from controlplane.audit.service import AuditService
+from controlplane.chores.service import ChoreService
 from controlplane.clock import Clock, api_time
-from controlplane.data.models import Datum, Upload
-from controlplane.data.parts import part_bytes, part_key, parts_of, remove_parts
+from controlplane.data.completing import ChecksumError, finish, put_together
+from controlplane.data.models import Datum, Upload, UploadPart
+from controlplane.data.parts import Marks, marks_of, part_bytes, part_key, parts_of, remove_parts
 from controlplane.data.stores.base import ObjectStore, StoreError
 from controlplane.data.stores.folder import FolderStore
 from controlplane.data.stores.keys import check_key
@@ -32,10 +33,12 @@ from controlplane.executions.request import check_tags
 from controlplane.limits import Limits
 from controlplane.permissions import Actor, require
 from controlplane.projects.models import Project
+from controlplane.stores.access import choose_store
 
 SHA256 = re.compile(r"[0-9a-f]{64}")
 MAX_PARTS = 1_000
-CHUNK = 1 << 20
+# So much is read and written while somebody waits for the answer.
+INLINE = 64 << 20
 MAX_NAME = 512
 
 
@@ -43,8 +46,16 @@ class UploadsService:
     """Works in the caller's session."""
 
     def __init__(
-        self, stores: StoreRegistry, clock: Clock, audit: AuditService, limits: Limits, ttl: float, min_part: int
+        self,
+        stores: StoreRegistry,
+        clock: Clock,
+        audit: AuditService,
+        limits: Limits,
+        chores: ChoreService,
+        ttl: float,
+        min_part: int,
     ) -> None:
+        self._chores = chores
         self._stores = stores
         self._clock = clock
         self._audit = audit
@@ -70,6 +81,7 @@ class UploadsService:
         self._limits.check("uploads", count + 1)
         store, opened = self._store(session, project)
         now, upload_id = self._clock(), uuid7()
+        key = f"{project.id}/uploads/{upload_id}/{name}"
         row = Upload(
             id=upload_id,
             organization_id=project.organization_id,
@@ -77,9 +89,10 @@ class UploadsService:
             store_id=store.id,
             creator_id=actor.user_id,
             name=name,
-            key=f"{project.id}/uploads/{upload_id}/{name}",
+            key=key,
             size=size,
             part_size=self._part_size(opened, size),
+            store_upload=self._begin(session, opened, key, size),
             sha256=sha256,
             tags=check_tags(list(tags)),
             user_metadata=metadata,
@@ -102,55 +115,56 @@ class UploadsService:
         """Parts from number `first` on, each with an address to PUT its bytes to unless they are there already."""
         self._check_open(row)
         store = self._stores.by_id(session, row.store_id)
-        last = min(parts_of(row), first + count - 1)
-        return [self._part(store, row, number) for number in range(first, last + 1)]
+        last, marks = min(parts_of(row), first + count - 1), marks_of(session, row)
+        return [self._part(store, row, number, marks) for number in range(first, last + 1)]
 
-    def complete(self, session: Session, actor: Actor, row: Upload) -> Datum:
-        """The datum, once every part is there and the whole has the checksum that was said.
+    def note_part(self, session: Session, row: Upload, number: int, mark: str) -> None:
+        """Part `number` has come; `mark` is the ETag that the store answered. Raises ConflictError, ValidationError."""
+        self._check_open(row)
+        if not 1 <= number <= parts_of(row):
+            raise ValidationError({"part": f"It has the parts 1 to {parts_of(row)}."})
+        known = session.get(UploadPart, (row.id, number))
+        if known is None:
+            session.add(UploadPart(upload_id=row.id, number=number, mark=mark))
+        else:
+            known.mark = mark
 
-        Raises ConflictError for missing parts and another checksum, UnavailableError.
+    def complete(self, session: Session, actor: Actor, row: Upload) -> Datum | None:
+        """The datum, once every part is there and the whole has the checksum that was said; None while it is made.
+
+        A large one is put together by a chore: its state is `completing` until then. No transaction is open while a
+        store works. Raises ConflictError for missing parts and another checksum, UnavailableError.
         """
         if row.datum_id is not None:
             return session.get_one(Datum, row.datum_id)
+        if row.state == "completing":
+            return None
         self._check_open(row)
-        store = self._stores.by_id(session, row.store_id)
-        missing = [number for number in range(1, parts_of(row) + 1) if not self._is_there(store, row, number)]
+        store, marks = self._stores.by_id(session, row.store_id), marks_of(session, row)
+        session.expunge(row)
+        # Nobody waits for a store while the database is locked.
+        session.rollback()
+        missing = [number for number in self._numbers(row) if not self._is_there(store, row, number, marks)]
         if missing:
             raise ConflictError(f"Parts are missing: {', '.join(map(str, missing[:20]))}.", code="parts_missing")
-        sums = self._put_together(store, row)
-        datum = Datum(
-            id=uuid7(),
-            organization_id=row.organization_id,
-            project_id=row.project_id,
-            store_id=row.store_id,
-            creator_id=row.creator_id,
-            name=row.name,
-            key=row.key,
-            uri=store.uri(row.key),
-            size=row.size,
-            tags=row.tags,
-            created_at=self._clock(),
-            **sums,
-        )
-        session.add(datum)
-        session.flush()
-        row.state, row.datum_id = "complete", datum.id
-        self._audit.record(
-            session,
-            "data.uploaded",
-            actor=actor.user_id,
-            address=actor.address,
-            organization_id=row.organization_id,
-            subject=datum.id,
-            name=row.name,
-            size=row.size,
-        )
-        return datum
+        sums = None
+        if not row.store_upload and (row.size <= INLINE or not isinstance(store, FolderStore)):
+            with _told(row):
+                sums = put_together(store, row, [])
+        row = session.get_one(Upload, row.id)
+        if sums is not None:
+            return finish(session, row, store.uri(row.key), sums, self._clock(), self._audit, actor.address)
+        row.state, row.error = "completing", ""
+        arguments, key = {"upload": row.id}, f"upload-complete:{row.id}"
+        self._chores.enqueue(session, "upload-complete", arguments, unique_key=key, organization_id=row.organization_id)
+        return None
 
     def abort(self, session: Session, row: Upload) -> None:
         """Give it up; its parts are removed. Raises ConflictError when it is complete, UnavailableError."""
         if row.state == "complete":
             raise ConflictError(f"{row.name} is uploaded already; purge the datum instead.")
+        if row.state == "completing":
+            raise ConflictError(f"{row.name} is being put together; wait for that.", code="completing")
         row.state = "aborted"
         with _told(row):
             remove_parts(self._stores.by_id(session, row.store_id), row)
@@ -159,8 +173,8 @@ class UploadsService:
         """The API's form; `missing` lists parts that are still to come, `datum` is what it became."""
         missing: list[int] = []
         if row.state == "open":
-            store = self._stores.by_id(session, row.store_id)
-            missing = [n for n in range(1, parts_of(row) + 1) if not self._is_there(store, row, n)]
+            store, marks = self._stores.by_id(session, row.store_id), marks_of(session, row)
+            missing = [number for number in self._numbers(row) if not self._is_there(store, row, number, marks)]
         return {
             "id": row.id,
             "project": row.project_id,
@@ -171,37 +185,32 @@ class UploadsService:
             "parts": parts_of(row),
             "missing": missing,
             "state": row.state,
+            "error": row.error or None,
             "ctime": api_time(row.created_at),
             "expires": api_time(row.expires_at),
             "datum": row.datum_id,
         }
 
-    def _put_together(self, store: ObjectStore, row: Upload) -> dict[str, str]:
-        with _told(row):
-            if not isinstance(store, FolderStore):
-                return {"sha256": row.sha256}
-            sums = _sums(_chained(store, row))
-            if sums["sha256"] != row.sha256:
-                raise ConflictError(
-                    "The parts together have another SHA-256 than was said; abort it and send it again.",
-                    code="checksum",
-                )
-            if parts_of(row) > 1:
-                store.put_stream(row.key, cast(BinaryIO, _Reader(_chained(store, row))), row.size)
-                remove_parts(store, row)
-            return sums
-
-    def _part(self, store: ObjectStore, row: Upload, number: int) -> dict[str, Any]:
+    def _part(self, store: ObjectStore, row: Upload, number: int, marks: Marks) -> dict[str, Any]:
         size = part_bytes(row, number)
-        there = self._is_there(store, row, number)
+        there = self._is_there(store, row, number, marks)
         shown = {"number": number, "offset": (number - 1) * row.part_size, "size": size, "received": there}
         if there:
             return {**shown, "method": None, "url": None, "headers": {}}
-        signed = store.sign_put(part_key(row, number), size)
+        if row.store_upload:
+            signed = store.sign_part(row.key, row.store_upload, number, size)
+        else:
+            signed = store.sign_put(part_key(row, number), size)
         return {**shown, "method": signed.method, "url": signed.url, "headers": dict(signed.headers)}
 
     @staticmethod
-    def _is_there(store: ObjectStore, row: Upload, number: int) -> bool:
+    def _numbers(row: Upload) -> range:
+        return range(1, parts_of(row) + 1)
+
+    @staticmethod
+    def _is_there(store: ObjectStore, row: Upload, number: int, marks: Marks) -> bool:
+        if row.store_upload:
+            return number in marks
         try:
             return store.stat(part_key(row, number)).size == part_bytes(row, number)
         except StoreError as error:
@@ -229,6 +238,10 @@ class UploadsService:
             raise ConflictError(f"This upload is {row.state}; make another one.", code=row.state)
 
     def _store(self, session: Session, project: Project) -> tuple[Store, ObjectStore]:
+        chosen_id = choose_store(session, project, None)
+        if chosen_id:
+            row = session.get_one(Store, chosen_id)
+            return row, self._stores.of_row(row)
         groups = visible_groups(session, frozenset({project.organization_id}))
         chosen = next((group for group in groups if group.id == project.default_environment_id), None)
         for group in [chosen] if chosen else groups:
@@ -237,42 +250,23 @@ class UploadsService:
         raise UnavailableError("No store for data is offered to this project.")
 
     def _part_size(self, store: ObjectStore, size: int) -> int:
-        if not isinstance(store, FolderStore):
-            return max(1, size)
-        return max(self._min_part, -(-size // MAX_PARTS))
+        if isinstance(store, FolderStore):
+            return max(self._min_part, -(-size // MAX_PARTS))
+        try:
+            return store.parts.part_bytes(size) if size > store.parts.above else max(1, size)
+        except StoreError as error:
+            raise ValidationError({"size": f"{str(error)[:300]}."}) from error
 
-
-def _chained(store: ObjectStore, row: Upload) -> Iterator[bytes]:
-    for number in range(1, parts_of(row) + 1):
-        with store.open(part_key(row, number)) as part:
-            while chunk := part.read(CHUNK):
-                yield chunk
-
-
-def _sums(chunks: Iterator[bytes]) -> dict[str, str]:
-    """Checksums of all bytes, read once."""
-    hashes = {kind: hashlib.new(kind, usedforsecurity=False) for kind in ("md5", "sha1", "sha256")}
-    for chunk in chunks:
-        for found in hashes.values():
-            found.update(chunk)
-    return {kind: found.hexdigest() for kind, found in hashes.items()}
-
-
-class _Reader:
-    """Chunks as a file to read from."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = b""
-
-    def read(self, size: int = -1) -> bytes:
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return b""
-            self._rest = chunk
-        taken, self._rest = (self._rest, b"") if size < 0 else (self._rest[:size], self._rest[size:])
-        return taken
+    def _begin(self, session: Session, store: ObjectStore, key: str, size: int) -> str:
+        """The store's own name of an upload in parts; empty where there is none. Raises UnavailableError."""
+        if isinstance(store, FolderStore) or size <= store.parts.above:
+            return ""
+        # Nobody waits for a store while the database is locked.
+        session.rollback()
+        try:
+            return store.begin(key)
+        except StoreError as error:
+            raise UnavailableError(f"The store does not take uploads now: {error}.") from error
 
 
 @contextmanager
@@ -282,3 +276,5 @@ def _told(row: Upload) -> Iterator[None]:
         yield
     except StoreError as error:
         raise UnavailableError(f"The store does not do this with {row.name} now: {error}.") from error
+    except ChecksumError as error:
+        raise ConflictError(str(error), code="checksum") from error

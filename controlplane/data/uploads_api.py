@@ -30,6 +30,12 @@ class NewUpload(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
 
 
+class Part(BaseModel):
+    """Body of a part that has come."""
+
+    mark: str = Field("", max_length=255)
+
+
 @route(blueprint, "/", action="data.upload", methods=["POST"], body=NewUpload)
 def create() -> tuple[dict[str, Any], int]:
     """Open an upload; its parts are sent to the addresses that `parts/` gives."""
@@ -55,11 +61,24 @@ def parts(upload_id: str) -> list[dict[str, Any]]:
     return services().uploads.parts(request_session(), _get(upload_id), given["first"], given["count"])
 
 
-@route(blueprint, "/<upload_id>/complete/", action="data.upload", methods=["POST"])
-def complete(upload_id: str) -> dict[str, Any]:
-    """Make the datum; 409 names missing parts, or says that the checksum is another one."""
+@route(blueprint, "/<upload_id>/parts/<int:number>/", action="data.upload", methods=["POST"], body=Part)
+def note_part(upload_id: str, number: int) -> Response:
+    """Tell that a part has come, where parts are the store's own: with what the store answered as its ETag."""
+    services().uploads.note_part(request_session(), _get(upload_id), number, parse(Part).mark)
+    return Response(status=204)
+
+
+@route(blueprint, "/<upload_id>/complete/", action="data.upload", methods=["POST"], statuses=(202,))
+def complete(upload_id: str) -> dict[str, Any] | tuple[dict[str, Any], int]:
+    """Make the datum; 409 names missing parts, or says that the checksum is another one.
+
+    202 with the upload while a large one is put together: ask for the upload until its state is another one.
+    """
     session, row = request_session(), _get(upload_id)
     datum = services().uploads.complete(session, current_actor(), row)
+    if datum is None:
+        return services().uploads.serialize(session, _get(upload_id)), 202
+    row = _get(upload_id)
     if row.user_metadata and not datum.user_metadata:
         services().data.describe(session, current_actor(), datum, row.user_metadata)
     return services().data.serialize(session, datum)

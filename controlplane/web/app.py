@@ -29,6 +29,7 @@ FEATURES = (
 )
 EXTRA = (
     "controlplane.accounts.people_api",
+    "controlplane.accounts.teams_api",
     "controlplane.data.aliases_api",
     "controlplane.data.uploads_api",
     "controlplane.executions.bulk_api",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from controlplane.accounts.service import AccountsService
+from controlplane.accounts.teams import TeamsService
 from controlplane.audit.service import AuditService
 from controlplane.chores.registry import KINDS
 from controlplane.chores.service import ChoreService
@@ -63,6 +64,7 @@ class Services:
     data: DataService
     aliases: AliasesService
     uploads: UploadsService
+    teams: TeamsService
     tickets: Tickets
     streams: Passing
 
@@ -103,7 +105,8 @@ def build_services(settings: Settings, clock: Clock = utc_now) -> Services:
         logs=LogReader(stores, queues),
         data=DataService(stores, settings.public_url, clock, audit, limits),
         aliases=AliasesService(clock, audit, limits),
-        uploads=UploadsService(stores, clock, audit, limits, settings.upload_ttl, settings.upload_part_bytes),
+        uploads=UploadsService(stores, clock, audit, limits, chores, settings.upload_ttl, settings.upload_part_bytes),
+        teams=TeamsService(audit, limits),
         tickets=Tickets(secret, settings.stream_ticket_ttl, clock),
         streams=Passing(settings.stream_port, settings.web_streams, 3 * settings.stream_heartbeat),
     )

@@ -23,7 +23,7 @@ from fixtures.web import World, make_archive
 # Tables that grow with every execution.
 GROWING = (
     "execution", "attempt", "execution_event", "metadata_point", "usage_sample", "datum", "datum_alias", "log_segment",
-    "execution_comment", "datum_use", "alias_change", "upload", "execution_fact", "datum_tag",
+    "execution_comment", "datum_use", "alias_change", "upload", "upload_part", "execution_fact", "datum_tag",
     "commit", "audit_event", "idempotency_record", "login_failure", "chore",
 )  # fmt: skip
 Statement = tuple[str, Any]

@@ -44,8 +44,8 @@ def rules(world: World) -> list[tuple[Rule, str]]:
 
 
 def removals_last(found: list[tuple[Rule, str]]) -> list[tuple[Rule, str]]:
-    """What is removed can't be asked for afterwards."""
-    return sorted(found, key=lambda entry: entry[1] == "DELETE")
+    """What is removed can't be asked for afterwards: parts of a thing go before the thing."""
+    return sorted(found, key=lambda entry: (entry[1] == "DELETE", -len(entry[0].rule) if entry[1] == "DELETE" else 0))
 
 
 def address(world: World, rule: Rule, values: dict[str, Any]) -> str:
@@ -55,7 +55,7 @@ def address(world: World, rule: Rule, values: dict[str, Any]) -> str:
 
 
 def absent(rule: Rule) -> dict[str, Any]:
-    return {name: 999_999 if name == "counter" else str(uuid.uuid4()) for name in rule.arguments}
+    return {name: 999_999 if name in ("counter", "number") else str(uuid.uuid4()) for name in rule.arguments}
 
 
 @pytest.fixture
@@ -117,8 +117,11 @@ def things(world: World) -> dict[str, Any]:
         json={"name": "mine", "type": "s3", "configuration": configuration, "project": world.project},
     )
     assert added.status_code == 201, added.text
+    team = ann.post("/api/v0/teams/", json={"name": "crew", "organization": organization, "members": ["ann"]})
+    assert team.status_code == 201, team.text
     return {
         "organization_id": organization,
+        "team_id": team.json["id"],
         "store_id": added.json["id"],
         "credential_id": credential.json["id"],
         "user_id": world.users["ann"],
@@ -126,6 +129,7 @@ def things(world: World) -> dict[str, Any]:
         "group_id": group.json["id"],
         "alias_id": alias.id,
         "upload_id": upload.json["id"],
+        "number": 1,
         "name": "SOME_NAME",
         "project_id": world.project,
         "identifier": commit.identifier,
@@ -152,6 +156,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "variables_api.set_variable": {"json": {"value": "1"}},
     "variables_api.set_in_group": {"json": {"value": "1"}},
     "variables_api.create_group": {"json": {"name": "another"}},
+    "teams_api.change": {"json": {"name": "crew"}},
+    "teams_api.add_member": {"json": {"user": "ann"}},
     "data_api.tags": {"json": {"tags": ["a"]}},
     "data_api.replace_metadata": {"json": {"a": 1}},
     "data_api.add_metadata": {"json": {"a": 1}},
@@ -214,7 +220,7 @@ def test_wrong_credentials_are_as_good_as_none(world: World, header: str) -> Non
 
 NAMING = {
     "project_id", "identifier", "key", "execution_id", "datum_id", "organization_id", "user_id", "alias_id",
-    "upload_id", "credential_id", "store_id",
+    "upload_id", "credential_id", "store_id", "team_id",
 }  # fmt: skip
 
 
@@ -291,7 +297,8 @@ def test_roles_are_as_the_table_says(world: World, things: dict[str, Any]) -> No
         needs_thing = rule.arguments or rule.endpoint in NAMED_IN_BODY
         if action in FOR_ANYBODY or not needs_thing:
             continue
-        reading = "organization.read" if "organization_id" in rule.arguments else "project.read"
+        of_people = {"organization_id", "team_id"} & set(rule.arguments)
+        reading = "organization.read" if of_people else "project.read"
         # Those who may not come first: the thing is still there for them.
         for name in sorted(PEOPLE, key=lambda name: can(actor_of(world, name), action, organization, world.project)):
             answer = send(world.client(name), method, address(world, rule, things), rule.endpoint, things, world)

@@ -67,7 +67,7 @@ def test_viewers_only_read() -> None:
     allowed = {action for action, roles in TABLE.items() if roles & {"viewer", "project:viewer"}}
     assert allowed == {
         "organization.read", "project.read", "commit.read", "execution.read", "data.read", "data.download",
-        "registry.read", "store.read",
+        "registry.read", "store.read", "team.read",
     }  # fmt: skip
 
 

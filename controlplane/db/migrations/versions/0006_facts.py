@@ -1,4 +1,4 @@
-"""Tags, parameters and metadata as rows, so that lists find by them with an index"""
+"""Tags, parameters and metadata as rows, so that lists find by them with an index; uploads in parts of stores"""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ ID = sa.Uuid(as_uuid=False)
 STEP = 500
 MAX_NAME = 255
 KINDS = {"tags": "tag", "parameters": "parameter", "cumulative_metadata": "metadata"}
-FACT, TAG = "execution_fact", "datum_tag"
+FACT, TAG, PART = "execution_fact", "datum_tag", "upload_part"
 
 
 def upgrade() -> None:
@@ -41,6 +41,14 @@ def upgrade() -> None:
         _reference(TAG, "organization_id", "organization"),
         sa.PrimaryKeyConstraint("datum_id", "tag", name=f"pk_{TAG}"),
     )
+    op.add_column("upload", sa.Column("error", sa.Text(), nullable=False, server_default=""))
+    op.create_table(
+        PART,
+        _reference(PART, "upload_id", "upload"),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("mark", sa.String(255), nullable=False),
+        sa.PrimaryKeyConstraint("upload_id", "number", name=f"pk_{PART}"),
+    )
     _fill("execution", FACT, KINDS, _facts)
     _fill("datum", TAG, {"tags": "tag"}, _tags)
     # An index is made faster over what is there already.
@@ -50,6 +58,8 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_table(PART)
+    op.drop_column("upload", "error")
     op.drop_table(TAG)
     op.drop_table(FACT)
 
