@@ -97,6 +97,18 @@ def _registry_credential(runs: Runs, execution: str, number: int) -> Any:
     return runs.world.client("ann").post("/api/v0/registry-credentials/", json=body)
 
 
+def _team(runs: Runs, execution: str, number: int) -> Any:
+    return runs.world.client("ann").post("/api/v0/teams/", json={"name": f"team {number}"})
+
+
+def _team_member(runs: Runs, execution: str, number: int) -> Any:
+    ann = runs.world.client("ann")
+    teams = ann.get("/api/v0/teams/").json["results"]
+    team = teams[0] if teams else ann.post("/api/v0/teams/", json={"name": "crew"}).json
+    user = ("adm", "ann", "bob", "vic")[number % 4]
+    return ann.post(f"/api/v0/teams/{team['id']}/members/", json={"user": user})
+
+
 WALKS: dict[str, tuple[str, Step, int]] = {
     # name: (cap, step, how many are there before)
     "projects": ("projects", _project, 1),
@@ -112,6 +124,8 @@ WALKS: dict[str, tuple[str, Step, int]] = {
     "metadata of a file": ("metadata_bytes", _metadata, 0),
     "stores": ("stores", _store, 0),
     "credentials of registries": ("registry_credentials", _registry_credential, 0),
+    "teams": ("teams", _team, 0),
+    "members of a team": ("team_members", _team_member, 0),
     "uploads": ("uploads", _upload, 0),
     "bytes of an upload": ("upload_bytes", _upload_bytes, 0),
 }
