@@ -68,7 +68,7 @@ def note_part(upload_id: str, number: int) -> Response:
     return Response(status=204)
 
 
-@route(blueprint, "/<upload_id>/complete/", action="data.upload", methods=["POST"], statuses=(202,))
+@route(blueprint, "/<upload_id>/complete/", action="data.upload", methods=["POST"])
 def complete(upload_id: str) -> dict[str, Any] | tuple[dict[str, Any], int]:
     """Make the datum; 409 names missing parts, or says that the checksum is another one.
 
