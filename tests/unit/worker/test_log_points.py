@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from worker_bootstrap.agent.logs.points import CANDIDATE, MAX_EVENT_BYTES, batches, parse_point, sample
-from worker_bootstrap.agent.logs.spool_files import json_line
+from worker_bootstrap.agent.logs.points import MAX_EVENT_BYTES, batches, candidates, parse_point, sample
+from worker_bootstrap.agent.logs.spool_files import first_seq, json_line
 from worker_bootstrap.protocol import codec, crypto
 from worker_bootstrap.protocol.messages import Envelope
 
@@ -53,7 +53,7 @@ def test_only_stdout_lines_that_begin_an_object_are_looked_at() -> None:
         json_line([6, "t", "stdout", '"stdout","{']),
     ]
 
-    assert [int(found[1]) for found in CANDIDATE.finditer(b"".join(lines))] == [1, 2]
+    assert [first_seq(found.line) for found in candidates(b"".join(lines))] == [1, 2]
 
 
 def test_fifty_points_a_second_are_all_kept() -> None:

@@ -4,17 +4,41 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
-# A line of stdout whose message begins like a JSON object.
-CANDIDATE = re.compile(rb'^\[(\d+),"([^"]+)","stdout","(?: |\\t)*\{', re.MULTILINE)
+from worker_bootstrap.agent.logs.spool_files import line_time
+
+# The end of a line's header and the beginning of its message, which looks like a JSON object. Nowhere else in a line
+# can this stand: quotes in a message are escaped.
+_CANDIDATE = re.compile(rb'"stdout","(?: |\\t)*\{')
 MAX_DEPTH = 8
 MAX_EVENT_BYTES = 256 * 1024
 MAX_EVENT_POINTS = 1000
 
 Point = list[Any]
 """[time, object]"""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A line that may hold a point: where it begins in its block, and the line."""
+
+    start: int
+    line: bytes
+
+    @property
+    def time(self) -> str:
+        """When it was written."""
+        return line_time(self.line)
+
+
+def candidates(block: bytes) -> Iterator[Candidate]:
+    """Lines of stdout whose message begins like a JSON object, of a block of whole lines."""
+    for found in _CANDIDATE.finditer(block):
+        start = block.rfind(b"\n", 0, found.start()) + 1
+        yield Candidate(start, block[start : block.index(b"\n", found.end())])
 
 
 def parse_point(message: str) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from worker_bootstrap.agent.logs.cursor import Cursor
-from worker_bootstrap.agent.logs.points import CANDIDATE, batches, sample, second_of
+from worker_bootstrap.agent.logs.points import batches, candidates, sample, second_of
 from worker_bootstrap.agent.logs.spool_files import GAP, Position, first_seq, line_stream, line_time
 from worker_bootstrap.agent.logs.spool_reader import SpoolReader
 from worker_bootstrap.agent.logs.types import Emit, LogPolicy
@@ -62,9 +62,9 @@ class Scanner:
         now = self._now()
         # Lines from further ahead come from a clock that was set back: no reason to wait for them.
         current, latest = (f"{moment:%Y-%m-%dT%H:%M:%S}" for moment in (now, now + CLOCK_AHEAD))
-        for found in CANDIDATE.finditer(block):
-            if current <= second_of(found[2].decode()) <= latest:
-                block = block[: found.start()]
+        for found in candidates(block):
+            if current <= second_of(found.time) <= latest:
+                block = block[: found.start]
                 break
         self._reader.position = Position(self._reader.position.file, self._offset_after(start, block))
         return block
@@ -79,10 +79,8 @@ class Scanner:
         if b'"gap"' in block:
             self._report_gaps(block)
         seconds: dict[str, list[tuple[str, str]]] = {}
-        for found in CANDIDATE.finditer(block):
-            line = block[found.start() : block.index(b"\n", found.start())]
-            time = found[2].decode()
-            seconds.setdefault(second_of(time), []).append((time, json.loads(line)[3]))
+        for found in candidates(block):
+            seconds.setdefault(second_of(found.time), []).append((found.time, json.loads(found.line)[3]))
         points, sampled = [], 0
         for second in sorted(seconds):
             kept, left_out = sample(seconds[second], self._policy.metadata_per_second)
