@@ -13,8 +13,10 @@ from worker_bootstrap.agent.runtime.firewall import (
     jumps,
     nameservers,
     proxy_endpoints,
+    removal_text,
     restore_text,
     rules_naming,
+    stands,
 )
 from worker_bootstrap.agent.runtime.images import Layers, with_tag
 from worker_bootstrap.agent.runtime.profile import check_binds, clamp_limit, host_config
@@ -157,6 +159,29 @@ def test_rules_of_a_bridge_are_found_again() -> None:
     listing = "-N REMORA-IN\n-A REMORA-IN -i rmx -j RM-I-rmx\n-A REMORA-IN -i rmxy -j RM-I-rmxy\n"
 
     assert rules_naming("rmx", listing) == [["REMORA-IN", "-i", "rmx", "-j", "RM-I-rmx"]]
+
+
+def test_a_rule_is_found_however_iptables_orders_its_words() -> None:
+    listing = "-A REMORA-FWD ! -i rmx -o rmx -m conntrack --ctstate INVALID,NEW -j DROP\n"
+    rules = jumps(Fence("rmx", "10.231.0.1", "10.231.0.0/16"))
+
+    assert [stands(chain, rule, listing) for chain, rule in rules] == [False, False, False, True]
+
+
+def test_only_what_is_there_is_taken_away() -> None:
+    listing = (
+        "-N REMORA-IN\n-N RM-I-rmx\n-N RM-F-rmxy\n-A REMORA-IN -i rmx -j RM-I-rmx\n-A REMORA-IN -i rmxy -j RM-I-rmxy\n"
+        "-A RM-I-rmx -j REJECT\n-A DOCKER -i rmx -j RETURN\n"
+    )
+
+    assert removal_text("rmx", listing).splitlines() == [
+        "*filter",
+        "-D REMORA-IN -i rmx -j RM-I-rmx",
+        "-F RM-I-rmx",
+        "-X RM-I-rmx",
+        "COMMIT",
+    ]
+    assert removal_text("rmz", listing) == ""
 
 
 def test_resolvers_and_proxies() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from worker_bootstrap.agent import reasons
@@ -35,12 +36,23 @@ class Preparation:
         self._engine = engine
         self._phase = phase
         self._open_relay = open_relay
+        self._beside = ThreadPoolExecutor(1, "network")
+        self._gateway: Future[str] | None = None
         self.image = ""
 
+    def begin(self, *, again: bool) -> None:
+        """Make the network beside the steps that do not need it. `again`: an earlier agent may have left something."""
+        self._gateway = self._beside.submit(lambda: self._new_network(again=again))
+
+    def settle(self) -> None:
+        """Wait until nothing is made any more."""
+        self._beside.shutdown()
+
     def run(self, slot: int) -> Handle:
-        """The created container. Raises AttemptError, HaltedError, OSError."""
+        """The created container, after `begin`. Raises AttemptError, HaltedError, OSError."""
         context, job, runtime = self._context, self._context.job, self._context.tools.runtime
-        self._engine.call(lambda: runtime.cleanup(job.attempt))
+        if self._gateway is None:
+            raise RuntimeError("begin comes first")
         self._make_folders()
         self._check_disk()
         self._say_what_is_left_out()
@@ -55,7 +67,7 @@ class Preparation:
         image = self._pull()
         self.image = image.digest
         context.alive()
-        gateway = self.network()
+        gateway = self._gateway.result()
         relay = self._open_relay(gateway)
         write_config(context.folder / "config", job, inputs, relay.config())
         machine = facts()
@@ -71,6 +83,12 @@ class Preparation:
             return LOCALHOST
         proxies = local_proxies(job.container.proxy)
         return self._engine.call(lambda: runtime.prepare_network(job.attempt, proxies))
+
+    def _new_network(self, *, again: bool) -> str:
+        attempt, runtime = self._context.job.attempt, self._context.tools.runtime
+        if again:
+            self._engine.call(lambda: runtime.cleanup(attempt))
+        return self.network()
 
     def _say_what_is_left_out(self) -> None:
         context = self._context

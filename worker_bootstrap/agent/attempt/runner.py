@@ -33,6 +33,7 @@ from worker_bootstrap.agent.log import logger
 from worker_bootstrap.agent.logs.types import KeeperError, LogPolicy, Shipped
 from worker_bootstrap.agent.relay import RelayServer
 from worker_bootstrap.agent.runtime.base import ContainerRuntimeError, EngineGoneError, ExitInfo, Handle
+from worker_bootstrap.agent.slots import NONE
 from worker_bootstrap.protocol import typed
 from worker_bootstrap.protocol.job import Job
 from worker_bootstrap.protocol.messages import End, Stop
@@ -65,6 +66,7 @@ class AttemptRunner:
         self._outputs = Outputs(self._context, folder / "outputs")
         self._preparation = Preparation(self._context, self._engine, self._phase, self._open_relay)
         self._relay: RelayServer | None = None
+        self._made: Handle | None = None
         self._held_at = 0.0
         self._folder = folder
 
@@ -87,8 +89,11 @@ class AttemptRunner:
     def run(self, take_slot: Callable[[], int]) -> None:
         """Through all states. Never raises: every failure becomes the attempt's end."""
         try:
-            self._guarded(self._open_log)
+            again = self._state.slot != NONE
             self._guarded(lambda: self._save(slot=take_slot()))
+            if self._state.phase == PREPARE:
+                self._preparation.begin(again=again)
+            self._guarded(self._open_log)
             while self._state.phase != ENDING:
                 self._guarded(self._step)
             self._end()
@@ -115,10 +120,11 @@ class AttemptRunner:
         self._context.alive()
         self._context.event("container", {"id": handle.id, "image_digest": self._preparation.image}, "container")
         self._save(phase=RUNNING, image=self._preparation.image)
+        self._made = handle
 
     def _run(self) -> None:
         """Also the way of an agent that was started again: the container is found, and its keeper."""
-        handle = self._found()
+        handle = self._made or self._found()
         self._phase("running")
         if self._relay is None:
             self._reopen_relay()
@@ -151,10 +157,14 @@ class AttemptRunner:
         if self._state.started_at:
             self._log.status("The agent was started again; the container ran on.")
             return
-        ended = self._engine.call(lambda: runtime.wait(handle, 0.0))
-        if ended is None and not self._engine.call(lambda: runtime.running(handle)):
+        if self._made or not self._has_started(handle):
             self._engine.call(lambda: runtime.start(handle))
         self._save(started_at=time.time())
+
+    def _has_started(self, handle: Handle) -> bool:
+        runtime = self._tools.runtime
+        ended = self._engine.call(lambda: runtime.wait(handle, 0.0))
+        return ended is not None or self._engine.call(lambda: runtime.running(handle))
 
     def _watch(self, handle: Handle) -> ExitInfo:
         """Until the container has ended, by itself or by its limits."""
@@ -261,6 +271,7 @@ class AttemptRunner:
 
     def _clean(self) -> None:
         """Nothing of the attempt stays on this machine; what can't be removed now is by the next sweep."""
+        self._preparation.settle()
         try:
             self._tools.runtime.cleanup(self.job.attempt)
         except ContainerRuntimeError as error:
@@ -352,6 +363,7 @@ class AttemptRunner:
             self._file.save(self._state)
 
     def _close(self) -> None:
+        self._preparation.settle()
         self._close_relay()
         self._log.halt()
 

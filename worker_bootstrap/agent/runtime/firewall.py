@@ -1,7 +1,7 @@
 """What an attempt's container may not reach, as iptables rules by its bridge.
 
 Two chains, REMORA-IN (called from INPUT) and REMORA-FWD (called from DOCKER-USER), send what enters by an
-attempt's bridge to two chains of that attempt. Everything is made with `-C` before `-A`, or replaced whole:
+attempt's bridge to two chains of that attempt. What stands is looked at first, and what is missing made in one piece:
 doing it twice changes nothing.
 """
 
@@ -25,6 +25,8 @@ FORWARD_CHAIN = "REMORA-FWD"
 METADATA = ("169.254.0.0/16", "100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32")
 RESOLVER_FILES = (Path("/etc/resolv.conf"), Path("/run/systemd/resolve/resolv.conf"))
 COMMAND_SECONDS = 30
+TRIES = 3
+LOOPBACK = ["-i", "lo", "-j", "RETURN"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def forward_chain(bridge: str) -> str:
     return f"RM-F-{bridge}"
 
 
-def restore_text(fence: Fence, refuse: str = "REJECT") -> str:
-    """Both chains of an attempt in the format of iptables-restore. Pure."""
+def restore_text(fence: Fence, refuse: str = "REJECT", missing: Sequence[tuple[str, list[str]]] = ()) -> str:
+    """Both chains of an attempt and its `missing` jumps in the format of iptables-restore. Pure."""
     inward, outward = input_chain(fence.bridge), forward_chain(fence.bridge)
     lines = ["*filter", f":{inward} - [0:0]", f":{outward} - [0:0]"]
     lines.append(f"-A {inward} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT")
@@ -65,7 +67,29 @@ def restore_text(fence: Fence, refuse: str = "REJECT") -> str:
     lines.append(f"-A {inward} -j {refuse}")
     lines.extend(f"-A {outward} -d {network} -j {refuse}" for network in METADATA)
     lines.append(f"-A {outward} -d {fence.pool} ! -o {fence.bridge} -j {refuse}")
+    lines.extend(f"-A {chain} {' '.join(rule)}" for chain, rule in missing)
     return "\n".join([*lines, "COMMIT", ""])
+
+
+def removal_text(bridge: str, listing: str) -> str:
+    """What takes away everything of a bridge that an `iptables -S` listing shows; empty when there is nothing. Pure."""
+    ours = {input_chain(bridge), forward_chain(bridge)}
+    lines = [
+        f"-D {' '.join(rule)}" for rule in rules_naming(bridge, listing) if rule[0] in (INPUT_CHAIN, FORWARD_CHAIN)
+    ]
+    there = [words[1] for words in map(str.split, listing.splitlines()) if words[:1] == ["-N"] and words[1] in ours]
+    lines += [f"{flag} {chain}" for flag in ("-F", "-X") for chain in there]
+    return "\n".join(["*filter", *lines, "COMMIT", ""]) if lines else ""
+
+
+def stands(chain: str, rule: Sequence[str], listing: str) -> bool:
+    """Whether an `iptables -S` listing shows the rule; iptables puts words and lists in an order of its own. Pure."""
+    wanted = _sorted_words(["-A", chain, *rule])
+    return any(_sorted_words(line.split()) == wanted for line in listing.splitlines() if line.startswith("-A "))
+
+
+def _sorted_words(words: Sequence[str]) -> list[str]:
+    return sorted(",".join(sorted(word.split(","))) for word in words)
 
 
 def jumps(fence: Fence) -> list[tuple[str, list[str]]]:
@@ -133,19 +157,23 @@ class Firewall:
             fence = replace(
                 fence, resolvers=fence.resolvers or _resolvers(), allow=tuple(sorted(_resolve(fence.allow)))
             )
-            self._parents()
-            self._chains(fence)
-            for chain, rule in jumps(fence):
-                self._ensure("iptables", chain, rule)
+            listing = _listing("iptables")
+            if not self._parents_stand(listing):
+                self._parents()
+            missing = [(chain, rule) for chain, rule in jumps(fence) if not stands(chain, rule, listing)]
+            self._chains(fence, missing)
             self._put_ipv6(fence)
             self._fences[fence.bridge] = fence
 
     def open_relay(self, bridge: str, port: int) -> None:
         """Let the bridge reach this port of its gateway. Raises NetworkError."""
-        fence = self._fences.get(bridge)
-        if fence is None:
-            raise NetworkError(f"no rules for {bridge}: prepare the network first")
-        self.put(replace(fence, relay_port=port))
+        with self._lock:
+            fence = self._fences.get(bridge)
+            if fence is None:
+                raise NetworkError(f"no rules for {bridge}: prepare the network first")
+            fence = replace(fence, relay_port=port)
+            self._chains(fence)
+            self._fences[bridge] = fence
 
     def refresh(self) -> None:
         """Put back what is missing: a firewall service that was reloaded forgets our chains."""
@@ -157,20 +185,25 @@ class Firewall:
         """Take the rules of a bridge away, also those that a former agent made; nothing happens if there are none."""
         with self._lock:
             self._fences.pop(bridge, None)
-            for chain in (INPUT_CHAIN, FORWARD_CHAIN):
-                for rule in rules_naming(bridge, _run(["iptables", "-w", "-S", chain]).stdout):
-                    _run(["iptables", "-w", "-D", *rule])
-            for chain in (input_chain(bridge), forward_chain(bridge)):
-                _run(["iptables", "-w", "-F", chain])
-                _run(["iptables", "-w", "-X", chain])
-            for parent in ("INPUT", "FORWARD") if self._ipv6 else ():
-                _run(["ip6tables", "-w", "-D", parent, "-i", bridge, "-j", "DROP"])
+            for _ in range(TRIES):
+                text = removal_text(bridge, _run(["iptables", "-w", "-S"]).stdout)
+                # All or nothing: if something else took a rule away meanwhile, look again.
+                if not text or _run(["iptables-restore", "-w", "--noflush"], text).returncode == 0:
+                    break
+            listing = _run(["ip6tables", "-w", "-S"]).stdout if self._ipv6 else ""
+            for chain, rule in _ipv6_rules(bridge):
+                if stands(chain, rule, listing):
+                    _run(["ip6tables", "-w", "-D", chain, *rule])
 
     def _stands(self, fence: Fence) -> bool:
-        parents = [("INPUT", ["-j", INPUT_CHAIN]), (_forward_parent(), ["-j", FORWARD_CHAIN])]
-        return all(
-            _run(["iptables", "-w", "-C", chain, *rule]).returncode == 0 for chain, rule in [*parents, *jumps(fence)]
-        )
+        listing = _listing("iptables")
+        return self._parents_stand(listing) and all(stands(chain, rule, listing) for chain, rule in jumps(fence))
+
+    @staticmethod
+    def _parents_stand(listing: str) -> bool:
+        forward = "DOCKER-USER" if "-N DOCKER-USER" in listing.splitlines() else "FORWARD"
+        parents = [("INPUT", ["-j", INPUT_CHAIN]), (forward, ["-j", FORWARD_CHAIN])]
+        return all(stands(*rule, listing) for rule in [*parents, (INPUT_CHAIN, LOOPBACK)])
 
     def _parents(self) -> None:
         """Our two chains, first in the built-in ones."""
@@ -179,29 +212,36 @@ class Firewall:
             if _run(["iptables", "-w", "-C", parent, "-j", chain]).returncode != 0:
                 _must(["iptables", "-w", "-I", parent, "1", "-j", chain])
         # The machine itself may speak to its own gateway addresses.
-        if _run(["iptables", "-w", "-C", INPUT_CHAIN, "-i", "lo", "-j", "RETURN"]).returncode != 0:
-            _must(["iptables", "-w", "-I", INPUT_CHAIN, "1", "-i", "lo", "-j", "RETURN"])
+        if _run(["iptables", "-w", "-C", INPUT_CHAIN, *LOOPBACK]).returncode != 0:
+            _must(["iptables", "-w", "-I", INPUT_CHAIN, "1", *LOOPBACK])
 
-    def _chains(self, fence: Fence) -> None:
+    def _chains(self, fence: Fence, missing: Sequence[tuple[str, list[str]]] = ()) -> None:
         command = ["iptables-restore", "-w", "--noflush"]
-        done = _run(command, restore_text(fence, self._refuse))
+        done = _run(command, restore_text(fence, self._refuse, missing))
         if done.returncode != 0 and self._refuse == "REJECT":
             # Kernels without the REJECT target: silence instead of an answer.
             self._refuse = "DROP"
-            done = _run(command, restore_text(fence, self._refuse))
+            done = _run(command, restore_text(fence, self._refuse, missing))
         if done.returncode != 0:
             raise NetworkError(f"firewall: {done.stderr.strip()}")
 
     def _put_ipv6(self, fence: Fence) -> None:
         """The networks have no IPv6; what the bridge's link-local address could carry is dropped."""
-        for parent in ("INPUT", "FORWARD") if self._ipv6 else ():
-            self._ensure("ip6tables", parent, ["-i", fence.bridge, "-j", "DROP"], first=True)
-
-    @staticmethod
-    def _ensure(command: str, chain: str, rule: Sequence[str], *, first: bool = False) -> None:
-        if _run([command, "-w", "-C", chain, *rule]).returncode == 0:
+        if not self._ipv6:
             return
-        _must([command, "-w", "-I", chain, "1", *rule] if first else [command, "-w", "-A", chain, *rule])
+        listing = _listing("ip6tables")
+        for chain, rule in _ipv6_rules(fence.bridge):
+            if not stands(chain, rule, listing):
+                _must(["ip6tables", "-w", "-I", chain, "1", *rule])
+
+
+def _ipv6_rules(bridge: str) -> list[tuple[str, list[str]]]:
+    return [(chain, ["-i", bridge, "-j", "DROP"]) for chain in ("INPUT", "FORWARD")]
+
+
+def _listing(command: str) -> str:
+    """Every chain and rule of the filter table, as the command was told them."""
+    return _must([command, "-w", "-S"])
 
 
 def _forward_parent() -> str:
@@ -229,10 +269,11 @@ def _resolve(allow: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
     return found
 
 
-def _must(command: list[str]) -> None:
+def _must(command: list[str]) -> str:
     done = _run(command)
     if done.returncode != 0:
         raise NetworkError(f"firewall: {' '.join(command)}: {done.stderr.strip()}")
+    return done.stdout
 
 
 def _run(command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
