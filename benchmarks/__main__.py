@@ -13,7 +13,9 @@ from pathlib import Path
 # The fixture that starts a whole control plane is the tests'.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from benchmarks import measures, page, scale  # noqa: E402
+from benchmarks import agent_log, measures, page, scale  # noqa: E402
+from benchmarks.agent_bytes import transfers  # noqa: E402
+from benchmarks.agent_many import many  # noqa: E402
 from benchmarks.control_path import control_path  # noqa: E402
 from benchmarks.noise import noise  # noqa: E402
 from benchmarks.table import Row, as_text  # noqa: E402
@@ -23,7 +25,12 @@ from fixtures.inputs import FileServer  # noqa: E402
 from fixtures.stack import running_stack  # noqa: E402
 
 # These start what they need themselves.
-ALONE: Mapping[str, Callable[[], list[Row]]] = {"path": control_path, "viewers": viewers}
+ALONE: Mapping[str, Callable[[], list[Row]]] = {
+    "path": control_path,
+    "viewers": viewers,
+    "bytes": transfers,
+    "many": many,
+}
 # These share one running control plane, in this order: the last ones leave it full.
 TOGETHER: Mapping[str, Callable[[Bench], list[Row]]] = {
     "memory": measures.idle_memory,
@@ -31,6 +38,7 @@ TOGETHER: Mapping[str, Callable[[Bench], list[Row]]] = {
     "start": measures.accept_to_start,
     "line": measures.line_to_browser,
     "log": measures.log_throughput,
+    "store": agent_log.throughput,
     "scale": scale.scale,
 }
 

@@ -21,6 +21,8 @@ from worker_bootstrap.agent.config import AgentConfig
 from worker_bootstrap.protocol.reach import Network, inner, is_never, may_reach, parse_networks
 
 MOST_REDIRECTS = 3
+# Bytes of a body that are read and sent at a time; the library's own 16 KiB cost more in steps than in bytes.
+BLOCK = 1 << 20
 Refuses = Callable[[str], bool]
 
 
@@ -111,6 +113,7 @@ def _manager(config: AgentConfig) -> urllib3.PoolManager:
         "retries": urllib3.Retry(total=None, connect=0, read=0, status=0, other=0, redirect=MOST_REDIRECTS),
         "maxsize": 8,
         "num_pools": 32,
+        "blocksize": BLOCK,
         "ssl_context": ssl.create_default_context(cafile=config.ca_bundle or None),
     }
     if config.http_proxy:

@@ -17,12 +17,13 @@ from typing import Any
 
 import urllib3
 
+from worker_bootstrap.agent.attempt.digest import Digests, Follower, Hasher, file_digests
 from worker_bootstrap.agent.backoff import Backoff
 from worker_bootstrap.agent.files import FULL, read_json, write_json
 from worker_bootstrap.agent.http import ForbiddenAddressError
 from worker_bootstrap.agent.log import shown_url
 
-CHUNK = 1 << 18
+CHUNK = 1 << 20
 GONE = frozenset({400, 401, 403, 404, 410})
 REQUEST_HEADERS = {"Accept-Encoding": "identity"}
 
@@ -89,6 +90,13 @@ class Download:
         self._version: Version | None = None
         self._done: set[int] = set()
         self._now = address()
+        self._follower: Follower | None = None
+        self._digests: Digests | None = None
+
+    @property
+    def digests(self) -> Digests:
+        """Of the target's bytes, after `run` has fetched them."""
+        return self._digests or file_digests(self._target)
 
     def run(self, known: Callable[[Version], bool] = lambda _: False) -> Version:
         """Fetch to the target; with `known(version)` true nothing is fetched.
@@ -101,10 +109,15 @@ class Download:
                 return version
             if version.total is not None and self._missing(version.total):
                 self._rest(version.total)
+            if self._follower is not None:
+                self._digests = self._follower.result()
         except OSError as error:
             if error.errno in FULL:
                 self._part.unlink(missing_ok=True)  # it would only keep the disk full
             raise
+        finally:
+            if self._follower is not None:
+                self._follower.close()
         self._part.replace(self._target)
         self._notes.unlink(missing_ok=True)
         return version
@@ -142,6 +155,14 @@ class Download:
             if version.total:
                 self._rules.room(version.total)
                 os.posix_fallocate(file.fileno(), 0, version.total)
+        self._follow(version.total or 0)
+
+    def _follow(self, total: int) -> None:
+        """Anew with each first answer: it may be of another version than the last."""
+        if self._follower is not None:
+            self._follower.close()
+        self._follower = Follower(self._part, self._rules.part_bytes, total)
+        self._follower.came(self._done)
 
     def _missing(self, total: int) -> list[int]:
         starts = range(0, total, self._rules.part_bytes)
@@ -184,6 +205,8 @@ class Download:
             raise _RetryError(f"{written} of {size} bytes came")
         with self._lock:
             self._done.add(start)
+            if self._follower is not None:
+                self._follower.came({start})
             version = self._version or Version(None, "")
             write_json(
                 self._notes,
@@ -196,14 +219,16 @@ class Download:
             )
 
     def _whole(self, response: Any, total: int | None) -> None:
-        written = 0
+        written, hasher = 0, Hasher()
         self._rules.room(total or 0)
         with self._part.open("wb") as file:
             for chunk in response.stream(CHUNK, decode_content=False):
                 self._rules.alive()
                 self._rules.room(len(chunk))
                 file.write(chunk)
+                hasher.update(chunk)
                 written += len(chunk)
+        self._digests = hasher.result()
         if total is not None and written != total:
             raise _RetryError(f"{written} of {total} bytes came")
 

@@ -12,7 +12,7 @@ import urllib3
 
 from worker_bootstrap.agent import reasons
 from worker_bootstrap.agent.attempt.context import Context
-from worker_bootstrap.agent.attempt.digest import Digests, file_digests
+from worker_bootstrap.agent.attempt.digest import Digests
 from worker_bootstrap.agent.attempt.download import (
     Address,
     ChangedError,
@@ -125,14 +125,13 @@ class _Fetcher:
         why = ""
         for _ in range(2):
             try:
-                version = self._download()
+                version, digests = self._download()
             except ChangedError as error:
                 why = str(error)
                 continue
             if self._found is not None:
                 self._say_cached(self._found)
                 return self._found
-            digests = file_digests(self._target)
             why = _wrong(self._file, digests)
             if not why:
                 self._share(version, digests)
@@ -143,9 +142,10 @@ class _Fetcher:
     def _say_cached(self, found: Digests) -> None:
         self._context.status(f"Input {self._label}: {found.size} bytes from this machine's cache")
 
-    def _download(self) -> Version:
+    def _download(self) -> tuple[Version, Digests]:
         try:
-            return Download(self._http, self._address, self._target, self._context.rules()).run(self._known)
+            download = Download(self._http, self._address, self._target, self._context.rules())
+            return download.run(self._known), self._found or download.digests
         except NotFoundError as error:
             raise user_error(reasons.INPUT_NOT_FOUND, f"{self._label}: {error}") from error
         except UnreachableError as error:
