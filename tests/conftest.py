@@ -1,5 +1,7 @@
 """What every test may use."""
 
+from hypothesis import HealthCheck, settings
+
 pytest_plugins = [
     "plugin.not_run",
     "fixtures.agent_file",
@@ -11,3 +13,7 @@ pytest_plugins = [
     "fixtures.store_servers",
     "fixtures.store_rigs",
 ]
+
+# How long an example takes says how busy the machine is, nothing of the code.
+settings.register_profile("remora", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("remora")
