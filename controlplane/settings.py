@@ -89,6 +89,17 @@ class Settings(BaseSettings):
         600.0, description="A registry's token that ends sooner than this is not given to a worker any more.", ge=0
     )
 
+    # Artifact stores
+    store_timeout: float = Field(
+        60.0, description="Longest that all of a store's answers to one question of a worker take.", gt=0
+    )
+    store_test_timeout: float = Field(
+        30.0, description="Longest test of a store's connection, and longest look at a file that is adopted.", gt=0
+    )
+    store_list_timeout: float = Field(
+        60.0, description="Longest that the lists for all wildcards of one execution take.", gt=0
+    )
+
     # Life of an execution
     beat_interval: float = Field(10.0, description="How often a worker says that it lives.", gt=0)
     silent_after: float = Field(60.0, description="A worker is shown as silent after this.", gt=0)

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from controlplane.audit.models import AuditEvent
+from controlplane.data.stores.deadline import within
 from controlplane.data.stores.registry import StoreRegistry
 from controlplane.db.session import SYSTEM, Database
 from controlplane.dispatch.caps import Bucket, PointCap
@@ -19,9 +20,11 @@ from controlplane.dispatch.keys import KeyRing
 from controlplane.dispatch.leases import LeaseKeeper, database_now
 from controlplane.dispatch.logins import LoginDesk
 from controlplane.dispatch.messages import envelope
+from controlplane.dispatch.planned import Planned
 from controlplane.dispatch.questions import Questions
 from controlplane.dispatch.queue import Entry, Queue, after
 from controlplane.dispatch.reconcile import Missed
+from controlplane.dispatch.slow import SlowAnswers
 from controlplane.environments.models import Installation, Worker
 from controlplane.settings import Settings
 from worker_bootstrap.protocol import codec, crypto, names, typed
@@ -70,6 +73,7 @@ class Consumer:
         logins: LoginDesk,
         installation: str,
         settings: Settings,
+        slow: SlowAnswers,
     ) -> None:
         self._db = db
         self._queue = queue
@@ -77,6 +81,8 @@ class Consumer:
         self._installation = installation
         self._max_attempts = settings.max_attempts
         self._questions = Questions(stores, logins)
+        self._slow = slow
+        self._store_timeout = settings.store_timeout
         self._missed = Missed()
         self._points = PointCap(settings.metadata_points_per_second)
         self._flows: dict[str, Flow] = {}
@@ -171,23 +177,44 @@ class Consumer:
         )
 
     def _answer(self, lease: LeaseKeeper, worker: str, heard: Heard, now: datetime) -> list[Envelope]:
-        """Questions are answered outside of the transaction: signing may be a call to a cloud."""
-        if not heard.questions:
-            return []
+        """What can be answered at once; what a store's network has to say is answered later, from another thread."""
         answers: list[Envelope] = []
         for question in heard.questions:
+            writes = self._questions.writes(question)
             try:
-                if question.kind == "relay":
-                    with lease.begin() as session:
-                        body = self._questions.relay(session, worker, question)
-                else:
-                    with self._db.read(SYSTEM) as session:
-                        body = self._questions.urls(session, worker, question)
+                with lease.begin() if writes else self._db.read(SYSTEM) as session:
+                    planned = self._questions.plan(session, worker, question)
             except ProtocolError as error:
-                log.warning("question_refused", worker=worker, kind=question.kind, why=str(error)[:300])
+                _log_refused(worker, question, error)
                 continue
-            answers.append(envelope(self._installation, worker, question.kind, typed.dump(body), now, question.attempt))
+            if planned.payer:
+                self._answer_later(planned.payer, worker, question)
+            else:
+                answers.append(self._reply(worker, question, planned, now))
         return answers
+
+    def _answer_later(self, payer: str, worker: str, question: Envelope) -> None:
+        # Workers ask again under the same name; only one of these questions is answered at a time.
+        name = f"{worker}:{question.body.get('request')}"
+        if not self._slow.put(payer, name, lambda: self._answer_slowly(worker, question)):
+            log.warning("question_dropped", worker=worker, kind=question.kind, payer=payer)
+
+    def _answer_slowly(self, worker: str, question: Envelope) -> None:
+        """Planned anew, for it may have waited; no transaction is open while stores are asked."""
+        try:
+            with self._db.read(SYSTEM) as session:
+                planned = self._questions.plan(session, worker, question)
+                key, now = self._keys.signing(session, self._installation), database_now(session)
+        except ProtocolError as error:
+            _log_refused(worker, question, error)
+            return
+        with within(self._store_timeout):
+            answer = self._reply(worker, question, planned, now)
+        self._queue.send(worker, key, [answer])
+
+    def _reply(self, worker: str, question: Envelope, planned: Planned, now: datetime) -> Envelope:
+        body = typed.dump(planned.finish())
+        return envelope(self._installation, worker, question.kind, body, now, question.attempt)
 
     def _trim(self, worker: str, handled: str, heard: Heard) -> None:
         outbox = names.outbox(worker)
@@ -204,3 +231,7 @@ class Consumer:
 
     def _flow(self, worker: str) -> Flow:
         return self._flows.setdefault(worker, Flow())
+
+
+def _log_refused(worker: str, question: Envelope, error: ProtocolError) -> None:
+    log.warning("question_refused", worker=worker, kind=question.kind, why=str(error)[:300])

@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 from controlplane.data.stores.registry import StoreRegistry
 from controlplane.db.ids import is_id
 from controlplane.dispatch.logins import LoginDesk
-from controlplane.dispatch.relay import RelayDesk
+from controlplane.dispatch.planned import Planned
+from controlplane.dispatch.relay import WRITING, RelayDesk
 from controlplane.dispatch.urls import UrlDesk
 from controlplane.environments.models import Worker
 from controlplane.executions.models import Attempt, Execution
@@ -18,21 +19,26 @@ from worker_bootstrap.protocol.messages import Envelope, Relay, Urls
 
 
 class Questions:
-    """Answers about one attempt each."""
+    """Plans answers about one attempt each."""
 
     def __init__(self, stores: StoreRegistry, logins: LoginDesk) -> None:
         self._urls = UrlDesk(stores, logins)
         self._relay = RelayDesk(self._urls)
 
-    def urls(self, session: Session, worker_id: str, message: Envelope) -> Urls:
-        """The addresses, or an error for each. Raises ProtocolError for an attempt of somebody else."""
-        worker, attempt, execution = self._find(session, worker_id, message)
-        return self._urls.answer(session, worker, attempt, execution, codec.body(Urls, message))
+    @staticmethod
+    def writes(message: Envelope) -> bool:
+        """Whether its answer changes something."""
+        return message.kind == "relay" and message.body.get("call") in WRITING
 
-    def relay(self, session: Session, worker_id: str, message: Envelope) -> Relay:
-        """The answer to the call. Raises ProtocolError for an attempt of somebody else."""
-        worker, attempt, execution = self._find(session, worker_id, message, lock=True)
-        return self._relay.answer(session, worker, attempt, execution, codec.body(Relay, message))
+    def plan(self, session: Session, worker_id: str, message: Envelope) -> Planned:
+        """Addresses, or an error for each; or the answer to a call. `session` may write where `writes` says so.
+
+        Raises ProtocolError for an attempt of somebody else.
+        """
+        worker, attempt, execution = self._find(session, worker_id, message, lock=self.writes(message))
+        if message.kind == "relay":
+            return self._relay.plan(session, attempt, execution, codec.body(Relay, message))
+        return self._urls.plan(session, worker, attempt, execution, codec.body(Urls, message))
 
     @staticmethod
     def _find(
@@ -45,8 +51,3 @@ class Questions:
         worker = session.get_one(Worker, worker_id)
         execution = session.get_one(Execution, attempt.execution_id, with_for_update=lock or None)
         return worker, attempt, execution
-
-
-def is_current(attempt: Attempt, execution: Execution) -> bool:
-    """Whether this attempt is the newest one and not over."""
-    return attempt.number == execution.attempt_number and attempt.state != "ended"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,10 +14,11 @@ from sqlalchemy.orm import Session
 
 from controlplane.commits.models import Commit
 from controlplane.data.models import Datum
-from controlplane.data.stores.base import ObjectStore, StoreError
+from controlplane.data.stores.base import ObjectStore, SignedUrl, StoreError
 from controlplane.data.stores.keys import check_key
 from controlplane.data.stores.registry import StoreRegistry
 from controlplane.dispatch.logins import LoginDesk
+from controlplane.dispatch.planned import Planned, Wish, known, payer_of
 from controlplane.environments.models import Store, Worker
 from controlplane.executions.models import Attempt, Execution
 from controlplane.executions.transitions import log_key, output_key
@@ -39,30 +40,31 @@ class DeniedError(Exception):
 
 
 class UrlDesk:
-    """Answers requests for addresses."""
+    """Plans the answers to requests for addresses."""
 
     def __init__(self, stores: StoreRegistry, logins: LoginDesk) -> None:
         self._stores = stores
         self._logins = logins
 
-    def answer(self, session: Session, worker: Worker, attempt: Attempt, execution: Execution, request: Urls) -> Urls:
+    def plan(self, session: Session, worker: Worker, attempt: Attempt, execution: Execution, request: Urls) -> Planned:
         """The same items with address, or with an error each. Items beyond the first 500 get `too_many`."""
         listed = listed_files(attempt)
-        is_current = attempt.number == execution.attempt_number and attempt.state != "ended"
-        items: list[UrlItem] = []
+        current = is_current(attempt, execution)
+        wishes: list[tuple[UrlItem, Wish]] = []
         for index, item in enumerate(request.items):
             try:
-                if not is_current:
+                if not current:
                     raise DeniedError("old_attempt")
                 if index >= MAX_ITEMS:
                     raise DeniedError("too_many")
-                items.append(self._sign(session, worker, attempt, execution, listed, item))
+                wish = self._wish(session, worker, attempt, execution, listed, item)
             except (DeniedError, StoreError) as error:
-                code = error.code if isinstance(error, StoreError) else str(error)
-                items.append(UrlItem(item.id, item.purpose, item.name, error=code))
-        return Urls(request.request, items)
+                wish = known(_failed(item, error))
+            wishes.append((item, wish))
+        payer = payer_of([wish for _, wish in wishes], execution.organization_id)
+        return Planned(payer, lambda: Urls(request.request, [_finished(item, wish) for item, wish in wishes]))
 
-    def _sign(
+    def _wish(
         self,
         session: Session,
         worker: Worker,
@@ -70,13 +72,13 @@ class UrlDesk:
         execution: Execution,
         listed: Mapping[str, dict[str, Any]],
         item: UrlItem,
-    ) -> UrlItem:
+    ) -> Wish:
         if item.purpose == "code":
             key = session.get_one(Commit, execution.commit_id).archive_key
-            signed = self._stores.find(session, worker.installation_id, "code")[1].sign_get(key)
-            return _reply(item, "GET", signed.url, signed.headers, key)
+            row, store = self._stores.find(session, worker.installation_id, "code")
+            return _signing(row, store, lambda: _reply(item, store.sign_get(key), key))
         if item.purpose == "image":
-            return replace(self._logins.answer(session, worker, attempt, execution, item.name), id=item.id)
+            return known(replace(self._logins.answer(session, worker, attempt, execution, item.name), id=item.id))
         if item.purpose == "input":
             if item.name not in listed:
                 raise DeniedError("denied")
@@ -85,57 +87,103 @@ class UrlDesk:
             _check_size(item, MAX_OUTPUT)
             key = output_key(execution, attempt.number, check_key(item.name))
             row = output_store(session, execution, worker)
-            return _of(row, self._output(self._stores.of_row(row), key, item))
+            return _output(row, self._stores.of_row(row), key, item)
         if item.purpose != "log":
             raise DeniedError("denied")
         _check_size(item, MAX_LOG_OBJECT)
         if not LOG_NAME.fullmatch(item.name):
             raise DeniedError("bad_name")
         key = check_key(log_key(attempt, session, item.name))
-        signed = self._stores.find(session, worker.installation_id, "logs")[1].sign_put(key, item.size)
-        return _reply(item, "PUT", signed.url, signed.headers, key)
+        row, store = self._stores.find(session, worker.installation_id, "logs")
+        return _signing(row, store, lambda: _reply(item, store.sign_put(key, item.size), key))
 
-    def _output(self, store: ObjectStore, key: str, item: UrlItem) -> UrlItem:
-        """An address for the whole, or the name of an upload in parts; addresses of parts; the parts put together."""
-        if item.purpose == "part":
-            if not 0 < item.part <= store.parts.most or item.size > store.parts.largest:
-                raise DeniedError("too_large")
-            signed = store.sign_part(key, item.upload, item.part, item.size)
-            return _reply(item, signed.method, signed.url, signed.headers, key)
-        if item.purpose == "complete":
-            if len(item.marks) > store.parts.most:
-                raise DeniedError("too_large")
-            store.complete(key, item.upload, item.size, item.marks)
-            return _reply(item, "", "", {}, key)
-        if item.size > store.parts.above and not _is_there(store, key):
-            part_bytes = store.parts.part_bytes(item.size)
-            return replace(_reply(item, "", "", {}, key), upload=store.begin(key), part_bytes=part_bytes)
-        signed = store.sign_put(key, item.size)
-        return _reply(item, signed.method, signed.url, signed.headers, key)
+    def input(self, session: Session, execution: Execution, file: Mapping[str, Any], item: UrlItem) -> Wish:
+        """Address of a file that the job lists: signed for what a store holds, as it is for http(s).
 
-    def input(self, session: Session, execution: Execution, file: Mapping[str, Any], item: UrlItem) -> UrlItem:
-        """Address of a file that the job lists: signed for what a store holds, as it is for http(s)."""
+        Raises DeniedError, StoreError.
+        """
         if not file.get("datum_id") and urlsplit(file["uri"]).scheme in ("http", "https"):
-            return _reply(item, "GET", file["uri"], {}, "")
+            return known(UrlItem(item.id, item.purpose, item.name, item.size, "GET", file["uri"]))
         if not file.get("datum_id") and file["uri"].partition("://")[0] in STORE_SCHEMES:
-            return self._of_store(session, execution, file["uri"], item)
-        # A folder's address counts only as that of a file which this project has.
+            row, key = self._of_store(session, execution, file["uri"])
+        else:
+            row, key = self._of_datum(session, execution, file)
+        store = self._stores.of_row(row)
+        return _signing(row, store, lambda: _reply(item, store.sign_get(key)))
+
+    @staticmethod
+    def _of_datum(session: Session, execution: Execution, file: Mapping[str, Any]) -> tuple[Store, str]:
+        """A folder's address counts only as that of a file which this project has."""
         named = Datum.id == file["datum_id"] if file.get("datum_id") else Datum.uri == file["uri"]
         datum = session.scalars(select(Datum).where(named, Datum.project_id == execution.project_id).limit(1)).first()
         if datum is None or datum.purged_at is not None:
             raise DeniedError("not_found")
-        row = session.get_one(Store, datum.store_id)
-        signed = self._stores.of_row(row).sign_get(datum.key)
-        return _of(row, _reply(item, "GET", signed.url, signed.headers, ""))
+        return session.get_one(Store, datum.store_id), datum.key
 
-    def _of_store(self, session: Session, execution: Execution, uri: str, item: UrlItem) -> UrlItem:
+    @staticmethod
+    def _of_store(session: Session, execution: Execution, uri: str) -> tuple[Store, str]:
         """An object that is no datum: asked again whether the project may still read that store."""
         try:
             row, key, _ = resolve_store_uri(session, session.get_one(Project, execution.project_id), uri)
         except BadStoreAddressError as error:
             raise DeniedError("denied") from error
-        signed = self._stores.of_row(row).sign_get(key)
-        return _of(row, _reply(item, "GET", signed.url, signed.headers, ""))
+        return row, key
+
+
+def _signing(row: Store, store: ObjectStore, finish: Callable[[], UrlItem]) -> Wish:
+    """A wish that needs a signature and nothing else of its store."""
+    return _wish_of(row, finish, asks=not store.signs_alone)
+
+
+def _wish_of(row: Store, finish: Callable[[], UrlItem], *, asks: bool) -> Wish:
+    """With the word whether a user said where this store is."""
+    by_user = row.organization_id is not None
+    return Wish(lambda: replace(finish(), by_user=by_user), row.id if asks else "", by_user)
+
+
+def _output(row: Store, store: ObjectStore, key: str, item: UrlItem) -> Wish:
+    """An address for the whole, or the name of an upload in parts; addresses of parts; the parts put together."""
+    parts = store.parts
+    if item.purpose == "part":
+        if not 0 < item.part <= parts.most or item.size > parts.largest:
+            raise DeniedError("too_large")
+        return _signing(row, store, lambda: _reply(item, store.sign_part(key, item.upload, item.part, item.size), key))
+    if item.purpose == "complete":
+        if len(item.marks) > parts.most:
+            raise DeniedError("too_large")
+        return _wish_of(row, lambda: _completed(store, key, item), asks=True)
+    if item.size > parts.above:
+        return _wish_of(row, lambda: _begun(store, key, item), asks=True)
+    return _signing(row, store, lambda: _reply(item, store.sign_put(key, item.size), key))
+
+
+def _completed(store: ObjectStore, key: str, item: UrlItem) -> UrlItem:
+    store.complete(key, item.upload, item.size, item.marks)
+    return UrlItem(item.id, item.purpose, item.name, item.size, key=key)
+
+
+def _begun(store: ObjectStore, key: str, item: UrlItem) -> UrlItem:
+    if _is_there(store, key):
+        return _reply(item, store.sign_put(key, item.size), key)
+    answer = UrlItem(item.id, item.purpose, item.name, item.size, key=key)
+    return replace(answer, part_bytes=store.parts.part_bytes(item.size), upload=store.begin(key))
+
+
+def _finished(item: UrlItem, wish: Wish) -> UrlItem:
+    try:
+        return wish.finish()
+    except StoreError as error:
+        return _failed(item, error)
+
+
+def _failed(item: UrlItem, error: DeniedError | StoreError) -> UrlItem:
+    code = error.code if isinstance(error, StoreError) else str(error)
+    return UrlItem(item.id, item.purpose, item.name, error=code)
+
+
+def is_current(attempt: Attempt, execution: Execution) -> bool:
+    """Whether this attempt is the newest one and not over."""
+    return attempt.number == execution.attempt_number and attempt.state != "ended"
 
 
 def listed_files(attempt: Attempt) -> dict[str, dict[str, Any]]:
@@ -160,10 +208,5 @@ def _is_there(store: ObjectStore, key: str) -> bool:
     return True
 
 
-def _of(row: Store, answer: UrlItem) -> UrlItem:
-    """With the word whether a user said where this store is."""
-    return replace(answer, by_user=row.organization_id is not None)
-
-
-def _reply(item: UrlItem, method: str, url: str, headers: dict[str, str], key: str) -> UrlItem:
-    return UrlItem(item.id, item.purpose, item.name, item.size, method, url, dict(headers), key)
+def _reply(item: UrlItem, signed: SignedUrl, key: str = "") -> UrlItem:
+    return UrlItem(item.id, item.purpose, item.name, item.size, signed.method, signed.url, dict(signed.headers), key)

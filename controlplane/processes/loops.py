@@ -32,6 +32,7 @@ from controlplane.dispatch.led import Bell, LedLoop
 from controlplane.dispatch.logins import LoginDesk
 from controlplane.dispatch.queue import QueueError, QueueProvider
 from controlplane.dispatch.sender import Sender
+from controlplane.dispatch.slow import SlowAnswers
 from controlplane.dispatch.waiting import WaitingReasons
 from controlplane.environments.models import Installation
 from controlplane.processes.common import configure_logs, stop_event
@@ -43,6 +44,8 @@ log = structlog.get_logger()
 LOOK_FOR_INSTALLATIONS = 5.0
 REASONS_EVERY = 2.0
 DRAIN = 30.0
+# Nothing is lost with an answer that a store keeps back: its worker asks again.
+DRAIN_SLOW = 5.0
 
 Work = Callable[[LeaseKeeper], object]
 
@@ -61,6 +64,7 @@ class Parts:
     password_key: bytes
     holder: str
     granted: Bell
+    slow: SlowAnswers
 
     @property
     def block(self) -> float:
@@ -88,6 +92,7 @@ def build_parts(settings: Settings) -> Parts:
         logins=LoginDesk(vault, settings, utc_now),
         password_key=derive(secret, "queue-password"),
         granted=Bell(),
+        slow=SlowAnswers(),
         holder=f"{socket.gethostname()[:20]}:{os.getpid()}:{uuid7()[-12:]}",
     )
 
@@ -136,7 +141,7 @@ def installation_loops(parts: Parts, installation: Installation) -> list[LedLoop
         {"beat_interval": settings.beat_interval},
         settings.max_attempts,
     )
-    consumer = Consumer(parts.db, queue, parts.keys, parts.stores, parts.logins, key, settings)
+    consumer = Consumer(parts.db, queue, parts.keys, parts.stores, parts.logins, key, settings, parts.slow)
     sender = Sender(parts.db, queue, parts.keys, key, settings.grant_resend_after)
     keeper = Keeper(parts.db, queue, key, settings)
     return [
@@ -173,8 +178,9 @@ class Loops:
         until = time.monotonic() + DRAIN
         for thread in self._threads:
             thread.join(timeout=max(0.0, until - time.monotonic()))
+        unfinished = self._parts.slow.drain(min(DRAIN_SLOW, max(0.0, until - time.monotonic())))
         ready.unlink(missing_ok=True)
-        log.info("loops_ended", unfinished=sum(thread.is_alive() for thread in self._threads))
+        log.info("loops_ended", unfinished=unfinished + sum(thread.is_alive() for thread in self._threads))
 
     def _look_for_installations(self, stop: threading.Event) -> None:
         # Without the database there is nothing to start; the next look comes soon.

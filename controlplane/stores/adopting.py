@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from controlplane.data.models import Datum
+from controlplane.data.stores.deadline import within
 from controlplane.errors import ValidationError
 from controlplane.stores import adoption
 from controlplane.stores.inputs import BadStoreAddressError, resolve_store_uri
@@ -26,7 +27,8 @@ def adopt_file(project_id: str, store_id: str | None, url: str) -> Datum:
         key, known = adoption.find(session, project, row, url)
     if known is not None:
         return known
-    info = adoption.look(services().stores, row, key)
+    with within(services().settings.store_test_timeout):
+        info = adoption.look(services().stores, row, key)
     writing = request_session()
     project = services().projects.get(writing, actor, project_id, "store.adopt")
     return adoption.adopt(writing, actor, project, row, info, url, services().clock)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from controlplane.data.stores.base import ObjectStore, StoreError
+from controlplane.data.stores.deadline import within
 from controlplane.data.stores.http import StoreHttp
 from controlplane.data.stores.swift import SwiftStore
 from controlplane.db.ids import uuid7
 
 TEXT = b"Remora tries this store; this object may be deleted.\n"
+CLEAN_UP_SECONDS = 5.0
 REFUSED = frozenset({403, 409, 412})
 RIGHTS = {
     "s3": "s3:PutObject, s3:GetObject, s3:ListBucket, s3:DeleteObject and s3:AbortMultipartUpload",
@@ -34,18 +37,20 @@ class Step:
 
 
 class ConnectionTest:
-    """Tries one store; `origin` is the address that browsers show."""
+    """Tries one store; `origin` is the address that browsers show, `seconds` the time of the whole."""
 
-    def __init__(self, kind: str, store: ObjectStore, http: StoreHttp, origin: str) -> None:
+    def __init__(self, kind: str, store: ObjectStore, http: StoreHttp, origin: str, seconds: float) -> None:
         self._kind = kind
         self._store = store
         self._http = http
         self._origin = origin
+        self._seconds = seconds
         self._key = f"remora-test/{uuid7()}"
 
     def run(self) -> list[Step]:
         """The steps that were tried; it ends with the first needed one that fails."""
         found: list[Step] = []
+        self._until = time.monotonic() + self._seconds
         for step in self._steps():
             found.append(step)
             if step.needed and not step.ok:
@@ -63,12 +68,14 @@ class ConnectionTest:
             yield self._tried("list", "It could be listed.", self._list)
             yield self._cors()
         finally:
+            self._until = max(self._until, time.monotonic() + CLEAN_UP_SECONDS)
             removed = self._tried("delete", "It could be deleted.", lambda: self._store.delete(self._key))
         yield removed
 
     def _tried(self, name: str, sentence: str, work: Callable[[], object]) -> Step:
         try:
-            work()
+            with within(self._until - time.monotonic()):
+                work()
         except StoreError as error:
             return Step(name, False, f"{str(error)[:400].replace(self._key, 'the test object')}.", self._remedy(error))
         return Step(name, True, sentence)
@@ -106,10 +113,10 @@ class ConnectionTest:
 
     def _cors(self) -> Step:
         """Browsers ask before they send; workers and downloads don't need it."""
-        signed = self._store.sign_put(f"{self._key}-2", 1)
         headers = {"Origin": self._origin, "Access-Control-Request-Method": "PUT"}
         try:
-            answer = self._http.ask("OPTIONS", signed.url, headers)
+            with within(self._until - time.monotonic()):
+                answer = self._http.ask("OPTIONS", self._store.sign_put(f"{self._key}-2", 1).url, headers)
         except StoreError as error:
             return Step("CORS", False, f"{error}.", needed=False)
         if answer.headers.get("Access-Control-Allow-Origin") in ("*", self._origin):

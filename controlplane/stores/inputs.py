@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from controlplane.data.models import Datum
 from controlplane.data.stores.base import StoreError
+from controlplane.data.stores.deadline import within
 from controlplane.data.stores.keys import check_key
 from controlplane.data.stores.registry import StoreRegistry
 from controlplane.db.ids import is_id
@@ -121,10 +122,11 @@ def is_of_another(key: str, project_id: str) -> bool:
 
 
 class Listings:
-    """Expands wildcards."""
+    """Expands wildcards; `seconds` for all those of one request."""
 
-    def __init__(self, stores: StoreRegistry) -> None:
+    def __init__(self, stores: StoreRegistry, seconds: float) -> None:
         self._stores = stores
+        self._seconds = seconds
 
     def with_lists(self, session: Session, make: Callable[[Lists], T]) -> T:
         """What `make` gives, with the lists that it asks for. Raises ValidationError for one that can't be had."""
@@ -134,7 +136,9 @@ class Listings:
             wanted = {uri: (row, needed.project_id) for uri, row in needed.wanted.items()}
         # Nobody waits for a store while the database is locked.
         session.rollback()
-        return make(self._lists(wanted))
+        with within(self._seconds):
+            lists = self._lists(wanted)
+        return make(lists)
 
     def _lists(self, wanted: Mapping[str, tuple[Store, str]]) -> Lists:
         found: dict[str, Sequence[Listed]] = {}

@@ -22,8 +22,8 @@ def try_store(store_id: str) -> dict[str, Any]:
         store = services().stores.of_row(row)
     except StoreError as error:
         return _shown([Step("open", False, f"{error}.", "Set what is missing.")])
-    http = services().opener.remote.way(row)
-    return _shown(ConnectionTest(row.kind, store, http, services().settings.public_url).run())
+    http, settings = services().opener.remote.way(row), services().settings
+    return _shown(ConnectionTest(row.kind, store, http, settings.public_url, settings.store_test_timeout).run())
 
 
 def _shown(steps: list[Step]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import httpx
 
 from controlplane.clock import Clock
 from controlplane.data.stores.base import StoreError
+from controlplane.data.stores.deadline import seconds_left
 from controlplane.data.stores.sigv4 import Request, presign_aws
 
 SECONDS = 10.0
@@ -154,7 +155,7 @@ def sts_address(region: str) -> str:
 def _get(address: str, headers: dict[str, str] | None = None, method: str = "GET") -> str:
     """What an address says that AWS or the operator named. Raises StoreError `denied`, `unavailable`."""
     try:
-        answer = httpx.request(method, address, headers=headers, timeout=SECONDS, trust_env=False)
+        answer = httpx.request(method, address, headers=headers, timeout=seconds_left(SECONDS), trust_env=False)
     except httpx.HTTPError as error:
         raise StoreError("unavailable", f"no access key of AWS can be had here: {type(error).__name__}") from error
     if answer.status_code != 200:

@@ -11,12 +11,12 @@ from urllib.parse import quote, urlencode
 
 from controlplane.clock import Clock
 from controlplane.data.stores import xml
-from controlplane.data.stores.azure_identity import Grant, Signer
+from controlplane.data.stores.azure_identity import AccountKey, Grant, Signer
 from controlplane.data.stores.base import MIB, ObjectInfo, PartRules, SignedUrl, StoreError
 from controlplane.data.stores.http import Answer, StoreHttp, refused
 from controlplane.data.stores.partnames import check_upload, new_upload
 from controlplane.data.stores.sigv4 import quoted
-from controlplane.data.stores.whole import HttpStore, disposition
+from controlplane.data.stores.whole import HttpStore, Pages, disposition
 
 OWN_CALL = 300
 PAGE = 1000
@@ -51,6 +51,11 @@ class AzureStore(HttpStore):
         self._ttl = ttl
         self._clock = clock
         self._page = page
+
+    @property
+    def signs_alone(self) -> bool:
+        """See ObjectStore."""
+        return isinstance(self._signer, AccountKey)
 
     def sign_get(self, key: str, *, filename: str = "", download: bool = True) -> SignedUrl:
         """See ObjectStore."""
@@ -115,6 +120,7 @@ class AzureStore(HttpStore):
         query["prefix"] = self._prefix + prefix
         if not deep:
             query["delimiter"] = "/"
+        pages = Pages()
         while True:
             answer = self._http.ask("GET", self._address("l", "c", "", OWN_CALL, query))
             if answer.status != 200:
@@ -127,6 +133,7 @@ class AzureStore(HttpStore):
             query["marker"] = root.text("NextMarker")
             if not query["marker"]:
                 return
+            pages.check(query["marker"], empty=not any(any(blobs.all("Blob")) for blobs in root.all("Blobs")))
 
     def _blocks(self, key: str) -> list[str]:
         """Names of the blocks that the blob is made of."""

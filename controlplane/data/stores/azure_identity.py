@@ -18,6 +18,7 @@ import httpx
 from controlplane.clock import Clock
 from controlplane.data.stores import xml
 from controlplane.data.stores.base import StoreError
+from controlplane.data.stores.deadline import seconds_left
 from controlplane.data.stores.http import StoreHttp
 
 SECONDS = 10.0
@@ -203,7 +204,7 @@ def _signature(key: bytes, lines: list[str]) -> str:
 def _ask(method: str, url: str, **options: Any) -> Any:
     """What Microsoft's own addresses answer. Raises StoreError."""
     try:
-        answer = httpx.request(method, url, timeout=SECONDS, trust_env=False, **options)
+        answer = httpx.request(method, url, timeout=seconds_left(SECONDS), trust_env=False, **options)
     except httpx.HTTPError as error:
         raise StoreError("unavailable", f"Entra ID gives no token here: {type(error).__name__}") from error
     if answer.status_code != 200:

@@ -62,6 +62,11 @@ class ObjectStore(Protocol):
 
     parts: PartRules
 
+    @property
+    def signs_alone(self) -> bool:
+        """Whether addresses are signed without asking anybody: no network can make that slow."""
+        ...
+
     def sign_get(self, key: str, *, filename: str = "", download: bool = True) -> SignedUrl:
         """Address that reads the object; `filename` is what a browser saves it as."""
         ...

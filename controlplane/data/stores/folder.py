@@ -35,6 +35,7 @@ class FolderStore:
 
     # One host, one disk: parts would only be copied once more, so nothing is too large to come at once.
     parts = PartRules(above=1 << 62, usual=64 << 20, largest=1 << 40, most=10_000)
+    signs_alone = True
 
     def __init__(self, store_id: str, root: Path, base_url: str, key: bytes, ttl: int, clock: Clock) -> None:
         self._id = store_id

@@ -16,12 +16,12 @@ from urllib.parse import quote, urlencode
 
 from controlplane.clock import Clock
 from controlplane.data.stores.base import GIB, MIB, ObjectInfo, PartRules, SignedUrl, StoreError
-from controlplane.data.stores.google_identity import GoogleIdentity
+from controlplane.data.stores.google_identity import GoogleIdentity, KeyFile
 from controlplane.data.stores.http import Answer, StoreHttp, refused
 from controlplane.data.stores.keys import check_key
 from controlplane.data.stores.partnames import check_parts, new_upload, part_key, part_prefix
 from controlplane.data.stores.sigv4 import GOOGLE, Request, prepare, quoted
-from controlplane.data.stores.whole import HttpStore, disposition, moment
+from controlplane.data.stores.whole import HttpStore, Pages, disposition, moment
 
 MARK = "remora-upload"
 SOURCES = 32
@@ -53,6 +53,11 @@ class GcsStore(HttpStore):
         self._ttl = ttl
         self._clock = clock
         self._page = page
+
+    @property
+    def signs_alone(self) -> bool:
+        """See ObjectStore."""
+        return isinstance(self._identity, KeyFile)
 
     def sign_get(self, key: str, *, filename: str = "", download: bool = True) -> SignedUrl:
         """See ObjectStore."""
@@ -146,12 +151,14 @@ class GcsStore(HttpStore):
         query = {"prefix": prefix, "maxResults": str(self._page)}
         if not deep:
             query["delimiter"] = "/"
+        pages = Pages()
         while True:
             found = json.loads(self._call("GET", f"/b/{quote(self._bucket.name, safe='')}/o", query).body)
             for item in found.get("items", []):
                 yield _info(item["name"].removeprefix(self._prefix), item)
             if not found.get("nextPageToken"):
                 return
+            pages.check(found["nextPageToken"], empty=not found.get("items"))
             query["pageToken"] = found["nextPageToken"]
 
     def _object(self, key: str) -> dict[str, Any]:

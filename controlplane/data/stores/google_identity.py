@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from controlplane.clock import Clock
 from controlplane.data.stores.base import StoreError
+from controlplane.data.stores.deadline import seconds_left
 
 SECONDS = 10.0
 MARGIN = timedelta(seconds=300)
@@ -150,7 +151,7 @@ def _ask(method: str, url: str, **options: Any) -> Any:
 def _request(method: str, url: str, **options: Any) -> httpx.Response:
     """What Google's own addresses answer. Raises StoreError."""
     try:
-        answer = httpx.request(method, url, timeout=SECONDS, trust_env=False, **options)
+        answer = httpx.request(method, url, timeout=seconds_left(SECONDS), trust_env=False, **options)
     except httpx.HTTPError as error:
         raise StoreError("unavailable", f"Google gives no token here: {type(error).__name__}") from error
     if answer.status_code != 200:

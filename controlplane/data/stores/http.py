@@ -17,6 +17,7 @@ from typing import BinaryIO, cast
 import httpx
 
 from controlplane.data.stores.base import StoreError
+from controlplane.data.stores.deadline import seconds_left
 from controlplane.errors import DomainError
 from controlplane.net.reach import Reach
 from controlplane.net.transport import VettedTransport
@@ -75,6 +76,7 @@ class StoreHttp:
     def _sent(
         self, method: str, url: str, headers: dict[str, str], content: bytes | Iterator[bytes] | None, seconds: float
     ) -> Iterator[httpx.Response]:
+        seconds = seconds_left(seconds)
         transport = VettedTransport(self._reach, seconds, self._ca_bundle)
         try:
             with (

@@ -8,12 +8,12 @@ from datetime import timedelta
 
 from controlplane.clock import Clock
 from controlplane.data.stores import xml
-from controlplane.data.stores.aws_identity import AwsIdentity
+from controlplane.data.stores.aws_identity import AwsIdentity, GivenKey
 from controlplane.data.stores.base import GIB, MIB, ObjectInfo, PartRules, SignedUrl, StoreError
 from controlplane.data.stores.http import Answer, StoreHttp, refused
 from controlplane.data.stores.partnames import check_upload, new_upload
 from controlplane.data.stores.sigv4 import Request, presign_aws, quoted
-from controlplane.data.stores.whole import HttpStore, disposition, moment
+from controlplane.data.stores.whole import HttpStore, Pages, disposition, moment
 
 MARK = "x-amz-meta-remora-upload"
 OWN_CALL = 300
@@ -64,6 +64,11 @@ class S3Store(HttpStore):
         self._ttl = ttl
         self._clock = clock
         self._page = page
+
+    @property
+    def signs_alone(self) -> bool:
+        """See ObjectStore."""
+        return isinstance(self._identity, GivenKey)
 
     def sign_get(self, key: str, *, filename: str = "", download: bool = True) -> SignedUrl:
         """See ObjectStore."""
@@ -130,6 +135,7 @@ class S3Store(HttpStore):
         query = {"list-type": "2", "prefix": self._prefix + prefix, "max-keys": str(self._page)}
         if not deep:
             query["delimiter"] = "/"
+        pages = Pages()
         while True:
             signed = self._address("GET", "", query, {}, OWN_CALL)
             answer = self._http.ask("GET", signed.url)
@@ -143,6 +149,7 @@ class S3Store(HttpStore):
             token = root.text("NextContinuationToken")
             if not token:
                 return
+            pages.check(token, empty=not any(root.all("Contents")))
             query["continuation-token"] = token
 
     def _encryption(self) -> dict[str, str]:

@@ -22,7 +22,7 @@ from controlplane.data.stores.keys import check_key
 from controlplane.data.stores.partnames import check_parts, new_upload, part_key, part_prefix
 from controlplane.data.stores.sigv4 import quoted
 from controlplane.data.stores.swift_identity import SwiftIdentity
-from controlplane.data.stores.whole import HttpStore
+from controlplane.data.stores.whole import HttpStore, Pages
 
 MARK = "X-Object-Meta-Remora-Upload"
 ONCE = {"If-None-Match": "*"}
@@ -43,6 +43,8 @@ class SwiftStore(HttpStore):
     """Objects in a container."""
 
     parts = PartRules(above=64 * MIB, usual=64 * MIB, largest=5 * GIB, most=1000)
+    # The address of the account comes with a token, which is asked for.
+    signs_alone = False
 
     def __init__(
         self,
@@ -136,6 +138,7 @@ class SwiftStore(HttpStore):
         query = {"format": "json", "prefix": self._prefix + prefix, "limit": str(self._page)}
         if not deep:
             query["delimiter"] = "/"
+        pages = Pages()
         while True:
             answer = self._call("GET", "", query)
             if answer.status not in (200, 204):
@@ -149,6 +152,7 @@ class SwiftStore(HttpStore):
             if not found:
                 return
             query["marker"] = found[-1].get("name") or found[-1]["subdir"]
+            pages.check(query["marker"], empty=not any("name" in entry for entry in found))
 
     def _head(self, key: str) -> Answer:
         return self._call("HEAD", self._full(key))

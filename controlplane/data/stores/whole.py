@@ -14,6 +14,23 @@ from controlplane.data.stores.http import CHUNK, Answer, StoreHttp, refused
 from controlplane.data.stores.keys import check_key
 from controlplane.data.stores.partnames import PARTS
 
+MOST_EMPTY = 1000
+
+
+class Pages:
+    """Ends a list that leads nowhere: a store may give empty pages, but neither for ever nor the same one twice."""
+
+    def __init__(self) -> None:
+        self._empty = 0
+        self._mark = ""
+
+    def check(self, mark: str, *, empty: bool) -> None:
+        """After a page of which `mark` leads to the next. Raises StoreError `unavailable`."""
+        self._empty = self._empty + 1 if empty else 0
+        if mark == self._mark or self._empty > MOST_EMPTY:
+            raise StoreError("unavailable", "the store's list does not end")
+        self._mark = mark
+
 
 class HttpStore:
     """Reading, writing and describing by addresses that the store itself signs; `prefix` is the store's root."""

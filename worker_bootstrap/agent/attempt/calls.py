@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import urllib3
 
-from worker_bootstrap.agent.attempt.context import Context
+from worker_bootstrap.agent.attempt.context import STORE_AWAY, Context
 from worker_bootstrap.agent.attempt.download import REQUEST_HEADERS
 from worker_bootstrap.agent.attempt.errors import AttemptError, HaltedError
 from worker_bootstrap.agent.attempt.inputs import is_stored
@@ -57,7 +57,7 @@ class ContainerCalls:
         except (AttemptError, HaltedError):
             return FileBytes(503, AWAY)
         if found is None:
-            return FileBytes(404, why)
+            return FileBytes(503 if why == STORE_AWAY else 404, why)
         http = self._context.http(by_user=found.by_user or not is_stored(file))
         headers = {**REQUEST_HEADERS, **found.headers}
         try:
@@ -91,7 +91,8 @@ class ContainerCalls:
             for file in entry.files:
                 address, why = self._context.address("input", file.id)
                 if address is None:
-                    return 404, json.dumps({"detail": f"{entry.name}/{file.path}: {why}"})
+                    status = 503 if why == STORE_AWAY else 404
+                    return status, json.dumps({"detail": f"{entry.name}/{file.path}: {why}"})
                 files.append(self._file(entry, file, address.url))
             found.append({"name": entry.name, "files": files})
         return 200, json.dumps(found)

@@ -26,6 +26,10 @@ from worker_bootstrap.protocol import typed
 from worker_bootstrap.protocol.job import Job
 from worker_bootstrap.protocol.messages import Event, Relay, Stop, UrlItem
 
+# What the master says of an address when its store does not answer it now.
+STORE_AWAY = "unavailable"
+STORE_AWAY_SENTENCE = "the store does not answer the control plane"
+
 
 @dataclass(frozen=True)
 class Tools:

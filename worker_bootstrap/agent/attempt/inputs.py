@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any
 import urllib3
 
 from worker_bootstrap.agent import reasons
-from worker_bootstrap.agent.attempt.context import Context
+from worker_bootstrap.agent.attempt.context import STORE_AWAY, STORE_AWAY_SENTENCE, Context
 from worker_bootstrap.agent.attempt.digest import Digests
 from worker_bootstrap.agent.attempt.download import (
     Address,
@@ -23,6 +24,7 @@ from worker_bootstrap.agent.attempt.download import (
 )
 from worker_bootstrap.agent.attempt.errors import infrastructure_error, user_error
 from worker_bootstrap.agent.attempt.names import safe_relative, shown
+from worker_bootstrap.agent.backoff import Backoff
 from worker_bootstrap.agent.cache import cache_key, place
 from worker_bootstrap.protocol.job import Input, InputFile
 
@@ -174,10 +176,20 @@ class _Fetcher:
             spare.unlink(missing_ok=True)
 
     def _address(self) -> Address:
-        found, why = self._context.address("input", self._file.id)
-        if found is None:
-            raise user_error(reasons.INPUT_NOT_FOUND, f"{self._label}: {why}")
-        return found
+        """Where it is now; a store that does not answer the control plane is given its time."""
+        config = self._context.config
+        deadline = time.monotonic() + config.download_patience
+        backoff = Backoff(config.backoff_first, config.backoff_most)
+        while True:
+            self._context.alive()
+            found, why = self._context.address("input", self._file.id)
+            if found is not None:
+                return found
+            if why != STORE_AWAY:
+                raise user_error(reasons.INPUT_NOT_FOUND, f"{self._label}: {why}")
+            if time.monotonic() > deadline:
+                raise UnreachableError(STORE_AWAY_SENTENCE)
+            self._context.pause(backoff.next())
 
 
 def _wrong(file: InputFile, found: Digests) -> str:

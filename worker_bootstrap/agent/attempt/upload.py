@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, TypeVar, cast
 import urllib3
 
 from worker_bootstrap.agent import reasons
-from worker_bootstrap.agent.attempt.context import Context
+from worker_bootstrap.agent.attempt.context import STORE_AWAY, STORE_AWAY_SENTENCE, Context
 from worker_bootstrap.agent.attempt.digest import Digests, HashingReader
 from worker_bootstrap.agent.attempt.errors import infrastructure_error
 from worker_bootstrap.agent.attempt.parts import Addresses, PartReader, part_count, part_size
@@ -26,8 +26,6 @@ CONFLICT = 409
 REFUSED = frozenset({400, 401, 404, 405, 409, 411, 413, 414, 507})
 OLD_ATTEMPT = "old_attempt"
 BAD_NAME = "bad_name"
-# What the master says when the store does not answer it now.
-AWAY = "unavailable"
 
 
 class SupersededError(Exception):
@@ -192,8 +190,8 @@ class Uploader:
             raise SupersededError
         if item is not None and item.error == BAD_NAME:
             raise BadNameError(name)
-        if item is not None and item.error == AWAY:
-            raise StoreAwayError("the store does not answer the control plane")
+        if item is not None and item.error == STORE_AWAY:
+            raise StoreAwayError(STORE_AWAY_SENTENCE)
         if item is None or item.error or not (item.url or item.upload or item.key):
             raise self._refused(name, item.error if item is not None and item.error else "no address")
         return item
