@@ -267,7 +267,9 @@ def ask(api: httpx.Client, row: Row, names: dict[str, Any]) -> httpx.Response:
     if row.body is None:
         return api.request(row.method, address)
     body = filled(row.body, names)
-    return api.request(row.method, address, **({"data": body} if row.form else {"json": body}))
+    if row.form:
+        return api.request(row.method, address, data=body)
+    return api.request(row.method, address, json=body)
 
 
 def filled(body: dict[str, Any], names: dict[str, Any]) -> dict[str, Any]:
