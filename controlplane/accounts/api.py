@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, url_for
 from pydantic import BaseModel, Field
 
+from controlplane.errors import ValidationError
+from controlplane.pages.helpers import local_path
 from controlplane.web.body import parse
 from controlplane.web.context import PUBLIC, client_address, current_actor, route, services
 
@@ -21,12 +23,29 @@ class Credentials(BaseModel):
     password: str = Field(max_length=1024)
 
 
+class Target(BaseModel):
+    """Body of a link: the page that it leads to, a path or a whole address of this server."""
+
+    url: str = Field("/", max_length=2048)
+
+
 @route(blueprint, "/get-token/", action=PUBLIC, methods=["POST"], body=Credentials, form=True)
 def get_token() -> dict[str, str]:
     """A token for name and password."""
     body = parse(Credentials)
     user_id = services().accounts.authenticate(body.username, body.password, client_address())
     return {"token": services().accounts.create_token(user_id, "vh login")}
+
+
+@route(blueprint, "/users/login_link/", action="self.write", methods=["POST"], body=Target)
+def login_link() -> dict[str, str]:
+    """An address that signs a browser in as oneself, once and within a minute, and leads to `url`."""
+    target = local_path(_path_here(parse(Target).url), "")
+    if not target:
+        raise ValidationError({"url": f"A page of this server: an address below {services().settings.public_url}/."})
+    ticket = services().login_links.make(current_actor().user_id, target, client_address())
+    page = url_for("accounts_pages.link_form", _anchor=ticket)
+    return {"url": f"{services().settings.public_url.rstrip('/')}{page}"}
 
 
 @route(blueprint, "/users/me/", action="self.read")
@@ -40,3 +59,9 @@ def me() -> dict[str, Any]:
 def server() -> dict[str, str]:
     """What this server is."""
     return {"flavor": "remora", "version": VERSION}
+
+
+def _path_here(url: str) -> str:
+    """The path of an address of this server; others as they are."""
+    rest = url.removeprefix(services().settings.public_url.rstrip("/"))
+    return rest if rest != url and rest.startswith("/") else url

@@ -93,6 +93,18 @@ class BrowserSession(HasId, Base):
     ended_at: Mapped[datetime | None]
 
 
+class LoginLink(HasId, Base):
+    """A link that opens one browser session; only its ticket's SHA-256 is kept. `target` is a path of this server."""
+
+    __tablename__ = "login_link"
+
+    user_id: Mapped[str] = mapped_column(Id, ForeignKey("user.id"), index=True)
+    digest: Mapped[str] = mapped_column(String(64), unique=True)
+    target: Mapped[str] = mapped_column(String(2048))
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
 class LoginFailure(HasId, Base):
     """A wrong password: what the login limit counts, by account and by address."""
 

@@ -9,7 +9,8 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.wrappers import Response as BaseResponse
 
 from controlplane.accounts.api import VERSION
-from controlplane.errors import TooManyError, ValidationError
+from controlplane.accounts.links import OVER
+from controlplane.errors import ConflictError, TooManyError, ValidationError
 from controlplane.pages.helpers import local_path
 from controlplane.web.context import PUBLIC, check_origin, client_address, cookie_name, route, services
 
@@ -43,6 +44,32 @@ def login() -> BaseResponse | tuple[str, int, dict[str, str]]:
     return response
 
 
+@route(blueprint, "/login/link", action=PUBLIC)
+def link_form() -> str:
+    """Where a link of a client leads: its script takes the ticket out of the address, and a click sends it."""
+    return _link_page("")
+
+
+@route(blueprint, "/login/link", action=PUBLIC, methods=["POST"])
+def use_link() -> BaseResponse | tuple[str, int]:
+    """A ticket for a session cookie, and on to the link's page."""
+    check_origin()
+    cookie = request.cookies.get(cookie_name())
+    found = services().accounts.actor_of_cookie(cookie) if cookie else None
+    signed_in, ticket = found[0].user_id if found else None, request.form.get("ticket", "")[:200]
+    try:
+        user_id, target = services().login_links.use(ticket, signed_in, client_address())
+    except ConflictError as error:
+        return _link_page(error.message), 409
+    except ValidationError:
+        return _link_page(OVER), 400
+    response = redirect(target, code=303)
+    if found is None:
+        started = services().accounts.start_session(user_id, client_address())
+        _set_cookie(response, started.cookie, services().settings.session_ttl)
+    return response
+
+
 @route(blueprint, "/logout", action="self.write", methods=["POST"])
 def logout() -> BaseResponse:
     """The session ends on the server, and the cookie goes."""
@@ -63,6 +90,11 @@ def _form(wanted: str | None, username: str, failure: dict[str, Any] | None = No
         version=VERSION,
         host=urlsplit(services().settings.public_url).netloc,
     )
+
+
+def _link_page(failure: str) -> str:
+    host = urlsplit(services().settings.public_url).netloc
+    return render_template("login_link.html", failure=failure, version=VERSION, host=host)
 
 
 def _next(wanted: str | None) -> str:

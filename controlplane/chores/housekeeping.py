@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, or_
 
-from controlplane.accounts.models import BrowserSession, LoginFailure, Token
+from controlplane.accounts.models import BrowserSession, LoginFailure, LoginLink, Token
 from controlplane.chores.kinds import Kind, Removal
 from controlplane.chores.removing import Rule, remove
 from controlplane.chores.run import Run
@@ -28,6 +28,7 @@ def rules(grace: timedelta) -> list[Rule]:
         Rule(
             "idempotency keys", IdempotencyRecord, lambda now: IdempotencyRecord.created_at < now - ANSWERS_KEPT - grace
         ),
+        Rule("login links", LoginLink, lambda now: LoginLink.expires_at < now - grace),
         Rule("wrong logins", LoginFailure, lambda now: LoginFailure.at < now - grace),
     ]
 

@@ -33,6 +33,9 @@ PUBLIC_ENDPOINTS = frozenset(
         "accounts_api.server",
         "accounts_pages.login_form",
         "accounts_pages.login",
+        # The ticket, which the form carries, is the credential.
+        "accounts_pages.link_form",
+        "accounts_pages.use_link",
         "health.live",
         "health.ready",
         "store.object_route",

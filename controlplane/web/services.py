@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from controlplane.accounts.links import LoginLinks
 from controlplane.accounts.service import AccountsService
 from controlplane.accounts.teams import TeamsService
 from controlplane.audit.service import AuditService
@@ -47,6 +48,7 @@ class Services:
     secret: bytes
     audit: AuditService
     accounts: AccountsService
+    login_links: LoginLinks
     projects: ProjectsService
     commits: CommitsService
     executions: ExecutionsService
@@ -89,6 +91,7 @@ def build_services(settings: Settings, clock: Clock = utc_now) -> Services:
         vault=vault,
         secret=secret,
         accounts=AccountsService(db, clock, settings.session_ttl, settings.login_attempts_per_minute, audit, limits),
+        login_links=LoginLinks(db, clock, audit),
         projects=ProjectsService(clock, vault, settings.public_url, repositories, audit, limits),
         commits=CommitsService(db, clock, stores, settings),
         executions=ExecutionsService(clock, vault, settings),

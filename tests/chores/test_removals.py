@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from controlplane.accounts.models import BrowserSession, LoginFailure, Token, User
+from controlplane.accounts.models import BrowserSession, LoginFailure, LoginLink, Token, User
 from controlplane.audit.models import AuditEvent
 from controlplane.chores.models import Chore
 from controlplane.chores.registry import KINDS
@@ -65,6 +65,9 @@ class World:
             revoked_at=None if revoked is None else self.now - revoked,
         )
 
+    def link(self, expired: timedelta) -> LoginLink:
+        return LoginLink(user_id=self.user, digest=uuid7(), target="/", expires_at=self.now - expired)
+
     def answer(self, age: timedelta) -> IdempotencyRecord:
         return IdempotencyRecord(
             user_id=self.user, key=uuid7(), request_digest="d", status=201, created_at=self.now - age
@@ -102,15 +105,17 @@ def _furnish(world: World) -> None:
         *(world.token(age) for age in (2 * DAY, hour, -DAY, None)),
         *(world.token(None, revoked) for revoked in (2 * DAY, hour)),
         *(world.answer(age) for age in (3 * DAY, 2 * DAY - hour, hour)),
+        *(world.link(age) for age in (2 * DAY, hour)),
         *(LoginFailure(subject="user:ada", at=world.now - age) for age in (2 * DAY, hour)),
     )
 
 
-REMOVED = {"sessions": 3, "tokens": 2, "idempotency keys": 1, "wrong logins": 1}
+REMOVED = {"sessions": 3, "tokens": 2, "idempotency keys": 1, "login links": 1, "wrong logins": 1}
 TABLES = {
     "sessions": BrowserSession,
     "tokens": Token,
     "idempotency keys": IdempotencyRecord,
+    "login links": LoginLink,
     "wrong logins": LoginFailure,
 }
 

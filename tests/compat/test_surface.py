@@ -61,6 +61,8 @@ TABLE = [
     Row("GET", "openapi.json", fields="openapi paths"),
     Row("POST", "get-token/", body={"username": "{user}", "password": "{password}"}, fields="token", form=True),
     Row("GET", "users/me/", fields="id username email", keep="me"),
+    Row("POST", "users/login_link/", body={"url": "/executions/"}, fields="url"),
+    Row("POST", "users/login_link/", body={"url": "https://example.com/"}, status=400, fields="url"),
     Row("GET", "users/", fields="id username"),
     listed("users/", "search=nobody-of-this-name", 0),
     listed("users/", "limit=1&offset=1000", 0),

@@ -24,6 +24,8 @@ PUBLIC = {
     "accounts_api.server",
     "accounts_pages.login_form",
     "accounts_pages.login",
+    "accounts_pages.link_form",
+    "accounts_pages.use_link",
     "health.live",
     "health.ready",
     "store.object_route",
