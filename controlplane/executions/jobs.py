@@ -14,7 +14,7 @@ from controlplane.data.models import Datum
 from controlplane.environments.models import Worker, WorkerGroup
 from controlplane.executions.models import Execution
 from controlplane.projects.models import Project
-from controlplane.stores.uris import STORE_SCHEMES
+from controlplane.stores.uris import STORE_SCHEMES, key_of
 from worker_bootstrap.protocol import crypto
 from worker_bootstrap.protocol.job import Code, Container, Input, InputFile, Job, Limits, Mount
 
@@ -161,8 +161,8 @@ def _base(source: _Source) -> str:
     """Name with its folders: of a store's address the key as it is, of a web address the path that it means."""
     if source.datum is not None:
         return source.datum.name
-    scheme, _, rest = source.uri.partition("://")
-    return rest.partition("/")[2] if scheme in STORE_SCHEMES else unquote(urlsplit(source.uri).path)
+    is_stored = source.uri.partition("://")[0] in STORE_SCHEMES
+    return key_of(source.uri) if is_stored else unquote(urlsplit(source.uri).path)
 
 
 def _path(source: _Source, filename: str, keep: str) -> str:

@@ -12,6 +12,8 @@ from controlplane.data.stores.placing import placed
 
 SCHEMES = {"s3": "s3", "gcs": "gs", "azure": "azure", "swift": "swift"}
 STORE_SCHEMES = frozenset(SCHEMES.values())
+# An address names a bucket, or an account and a container in it; the rest is the key.
+PLACES = {"azure": 2, "swift": 2}
 API_TYPES = {"s3": "s3", "gcs": "google", "azure": "azure", "swift": "swift", "folder": "folder"}
 KINDS = {name: kind for kind, name in API_TYPES.items() if kind != "folder"}
 
@@ -30,6 +32,12 @@ def root_of(kind: str, config: dict[str, Any], store_id: str = "") -> str:
     }
     place = "/".join(str(part) for part in places[kind])
     return f"{SCHEMES[kind]}://{place}/{f'{prefix}/' if prefix else ''}"
+
+
+def key_of(uri: str) -> str:
+    """The key in an address of a store, as it is written."""
+    scheme, _, rest = uri.partition("://")
+    return "/".join(rest.split("/")[PLACES.get(scheme, 1) :])
 
 
 def is_pattern(uri: str) -> bool:

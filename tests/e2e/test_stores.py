@@ -29,11 +29,32 @@ YAML = f"""
       - name: data
         keep-directories: suffix
 - step:
+    name: placed
+    image: {IMAGE}
+    command:
+      - find /valohai/inputs -type f | sort
+      - python lazy.py
+    inputs:
+      - {{name: flat, keep-directories: none}}
+      - {{name: full, keep-directories: full}}
+      - {{name: suffix, keep-directories: suffix}}
+      - {{name: named, filename: other.csv}}
+      - {{name: lazy, download: on-demand}}
+- step:
     name: large
     image: {IMAGE}
     command:
       - head -c 90000000 /dev/urandom > /valohai/outputs/large.bin
       - sha256sum /valohai/outputs/large.bin | cut -c1-64
+"""
+
+LAZY = """
+import json, pathlib, urllib.request
+
+entry = json.loads(pathlib.Path("/valohai/config/api.json").read_text())["input_request"]
+request = urllib.request.Request(entry["url"] + "?inputs=lazy", headers=entry["headers"], method=entry["method"])
+for file in json.load(urllib.request.urlopen(request))[0]["files"]:
+    print("lazy", file["filename"], urllib.request.urlopen(file["url"]).read().decode())
 """
 
 
@@ -72,6 +93,7 @@ def open_shop(stack: Stack, request: pytest.FixtureRequest, folder: Path) -> Sho
     kind: str = request.param
     rig, vh = make_rig(kind, request), stack.vh(folder)
     (vh.folder / "valohai.yaml").write_text(textwrap.dedent(YAML))
+    (vh.folder / "lazy.py").write_text(LAZY)
     name = f"shop-{kind}-{folder.name}"
     vh("project", "create", "--name", name, "--link", "--yes")
     with stack.api() as api:
@@ -118,6 +140,33 @@ def test_from_a_wildcard_to_an_output_that_is_the_next_input(shop, tmp_path):
         second = shop.run("count", f"--data={address}")
         assert second["status"] == "complete", shop.lines(second)
         assert "/valohai/inputs/data/all.txt" in shop.lines(second)
+
+
+@kinds("s3", "azure", "swift")
+def test_where_inputs_are_put(shop, served, tmp_path):
+    """By each scheme (the store's, http, datum): flat, with all folders, below the wildcard, renamed, on demand."""
+    shop.put(tmp_path, set__a=b"one", set__deep__b=b"two")
+    served.files["web/folder/numbers.csv"] = b"1,2,3"
+    web, one = served.url("web/folder/numbers.csv"), f"{shop.root}set/deep/b"
+    with shop.stack.api() as api:
+        body = {"url": f"{shop.root}set/a", "project": shop.project}
+        adopted = api.post(f"stores/{shop.store_id}/adopt/", json=body).raise_for_status().json()["created"]
+    datum = f"datum://{next(iter(adopted.values()))}"
+    ran = shop.run(
+        "placed", f"--flat={one}", f"--flat={web}", f"--flat={datum}", f"--full={one}", f"--full={web}",
+        f"--suffix={shop.root}set/**", f"--named={web}", f"--lazy={one}", f"--lazy={web}", f"--lazy={datum}",
+    )  # fmt: skip
+    lines = shop.lines(ran)
+    assert ran["status"] == "complete", lines
+    assert [line.removeprefix("/valohai/inputs/") for line in lines if line.startswith("/valohai/inputs/")] == [
+        "flat/a", "flat/b", "flat/numbers.csv", "full/set/deep/b", "full/web/folder/numbers.csv", "named/other.csv",
+        "suffix/a", "suffix/deep/b",
+    ]  # fmt: skip
+    assert [line for line in lines if line.startswith("lazy ")] == [
+        "lazy b two",
+        "lazy numbers.csv 1,2,3",
+        "lazy a one",
+    ]
 
 
 @kinds("s3", "azure", "swift")
