@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 from dataclasses import replace
 
 import pytest
@@ -209,6 +210,19 @@ def test_an_address_that_the_master_does_not_give(rig: Rig) -> None:
     rig.master.errors[f"input:{file.id}"] = "not_found"
     end = rig.run("true", inputs=[input_of("in", file)]).ends[0]
     assert (end.outcome, end.reason, end.detail) == ("error", "input_not_found", "in/denied.txt: not_found")
+
+
+def test_a_store_that_does_not_answer_the_master_is_given_its_time(rig: Rig) -> None:
+    file = rig.input_file("slow.txt", b"came")
+    rig.master.errors[f"input:{file.id}"] = "unavailable"
+    threading.Timer(0.7, lambda: rig.master.errors.clear()).start()
+    record = rig.run("cat /valohai/inputs/in/slow.txt", inputs=[input_of("in", file)])
+    assert record.ends[0].outcome == "complete", record.ends
+    gone = rig.input_file("gone.txt", b"never")
+    rig.master.errors[f"input:{gone.id}"] = "unavailable"
+    end = rig.run("true", inputs=[input_of("in", gone)]).ends[0]
+    assert (end.outcome, end.reason) == ("failed", "input_unreachable")
+    assert end.detail == "in/gone.txt: the store does not answer the control plane"
 
 
 @pytest.mark.security("N30")
