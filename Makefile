@@ -42,5 +42,5 @@ check:  ## the quick ones: style, types, who imports whom, unit tests
 bench:  ## print the table of measured figures
 	$(PYTHON) -m benchmarks
 
-lock:  ## write requirements.lock and requirements-dev.lock from pyproject.toml (needs uv)
+lock:  ## write the requirements*.lock files from pyproject.toml (needs uv)
 	tools/lock.sh

@@ -87,10 +87,12 @@ image=$!
 if [ "$purpose" = dev ]; then
     tools/store-servers/build.sh &
     servers=$!
+    nice tools/pulumi/build.sh &
+    pulumi=$!
 fi
 make_environment requirements.lock
 if [ "$purpose" = dev ]; then
     make_environment requirements-dev.lock
-    wait "$servers"
+    wait "$servers" "$pulumi"
 fi
 wait "$image"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from plugin import store_parts
+from plugin import infra_parts, store_parts
 
 IMAGE = "python:3.11-slim"
 ADMINISTRATOR_PATHS = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
@@ -115,6 +115,7 @@ PROBES: dict[str, Callable[[], str]] = {
     "registry": _registry,
     "root": _root,
     "sshd": _sshd,
+    **infra_parts.PROBES,
     **store_parts.PROBES,
 }
 

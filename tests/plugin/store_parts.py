@@ -13,21 +13,22 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "remo
 BUILD = "tools/store-servers/build.sh"
 
 
-def _place(name: str, *files: str) -> Path:
+def place(name: str, *files: str) -> Path:
+    """The folder that belongs to the content of these files below tools/."""
     content = b"".join((TOOLS / file).read_bytes() for file in files)
     return CACHE / f"{name}-{hashlib.sha256(content).hexdigest()[:16]}"
 
 
-VERSITYGW = _place("versitygw", "versitygw/go.mod", "versitygw/go.sum") / "versitygw"
-AZURITE = _place("azurite", "store-servers/package.json", "store-servers/package-lock.json")
+VERSITYGW = place("versitygw", "versitygw/go.mod", "versitygw/go.sum") / "versitygw"
+AZURITE = place("azurite", "store-servers/package.json", "store-servers/package-lock.json")
 AZURITE = AZURITE / "node_modules" / ".bin" / "azurite-blob"
-PYTHON_SERVERS = _place("store-servers", "store-servers/requirements.lock")
+PYTHON_SERVERS = place("store-servers", "store-servers/requirements.lock")
 SERVERS_PYTHON = PYTHON_SERVERS / "bin" / "python"
-_ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
+ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
 
 
 def _fake_gcs() -> Path:
-    pattern = f"lib/python3*/site-packages/*/vendor/fake-gcs-server/bin/fake-gcs-server-linux-{_ARCHITECTURE}"
+    pattern = f"lib/python3*/site-packages/*/vendor/fake-gcs-server/bin/fake-gcs-server-linux-{ARCHITECTURE}"
     return next(iter(PYTHON_SERVERS.glob(pattern)), PYTHON_SERVERS / "fake-gcs-server")
 
 
