@@ -1,0 +1,1 @@
+"""What an installation is asked for: one object a flavour, every key checked before anything is created."""

@@ -1,0 +1,136 @@
+"""The configuration of a stack: what is refused, with the key and the remedy, before anything is created."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stacks.config.base import ConfigError
+from stacks.config.choice import FLAVOURS, choose
+
+MASTER = {
+    "dashboard": "https://remora.example.com",
+    "addresses": ["203.0.113.7/32"],
+    "release_keys": ["a2V5"],
+    "principal": "arn:aws:iam::111122223333:role/remora-master",
+    "external_id": "0123456789abcdef",
+}
+AWS = {"name": "lab", "region": "eu-west-1", "master": MASTER}
+HOSTS = [{"address": "10.0.0.1"}, {"address": "10.0.0.2"}]
+SSH = {"name": "lab", "hosts": HOSTS, "master": MASTER}
+
+
+def problems(flavour: str, provider: str, settings: object, **more: object) -> dict[str, str]:
+    with pytest.raises(ConfigError) as caught:
+        choose({"flavour": flavour, "provider": provider, flavour: settings, **more})
+    return caught.value.problems
+
+
+def test_three_values_are_enough_for_a_private_worker() -> None:
+    chosen = choose({"flavour": "private_worker", "provider": "aws", "private_worker": AWS})
+    assert chosen.settings.network.cidr == "10.87.0.0/16"
+    assert [group.slug for group in chosen.settings.groups] == ["m6i-xlarge"]
+
+
+@pytest.mark.parametrize(
+    ("flavour", "provider", "needed"),
+    [
+        ("private_worker", "aws", {"name", "region", "master"}),
+        ("self_hosted", "aws", {"name", "region", "certificate"}),
+        ("on_prem", "ssh", {"name", "hosts", "master"}),
+        ("self_hosted", "ssh", {"name", "hosts", "dashboard"}),
+    ],
+)
+def test_three_values_are_needed_and_twelve_taken_at_most(flavour: str, provider: str, needed: set[str]) -> None:
+    said = problems(flavour, provider, {})
+    assert set(said) == {f"{flavour}.{key}" for key in needed}
+    assert all(sentence.startswith("A value is needed. Expected: ") for sentence in said.values())
+    assert len(_fields(flavour, provider)) <= 12
+
+
+def _fields(flavour: str, provider: str) -> dict[str, Any]:
+    kind = FLAVOURS[flavour][provider]
+    assert kind is not None
+    return dict(kind.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("flavour", "provider", "key", "said"),
+    [
+        ("private_workr", "aws", "flavour", "Did you mean private_worker?"),
+        ("", "aws", "flavour", "is none of private_worker, on_prem"),
+        ("private_worker", "ssh", "provider", "is none of aws, gcp"),
+        ("private_worker", "gcp", "provider", "private_worker on gcp is not there yet; built so far: aws."),
+        ("saas", "aws", "provider", "saas on aws is not there yet; nothing of this flavour is built so far."),
+    ],
+)
+def test_flavour_and_provider_are_named(flavour: str, provider: str, key: str, said: str) -> None:
+    assert said in problems(flavour, provider, {})[key]
+
+
+def changed(base: dict[str, Any], **values: object) -> dict[str, Any]:
+    return {**base, **values}
+
+
+WRONG_AWS = [
+    (changed(AWS, name="Lab_1"), "name", "lower-case letters"),
+    (changed(AWS, name="a" * 21), "name", "at most 20 leave room"),
+    (changed(AWS, region="ireland"), "region", "Expected: an AWS region such as eu-west-1"),
+    (changed(AWS, reigon="eu-west-1"), "reigon", "Did you mean region?"),
+    (changed(AWS, network={"cdir": "10.0.0.0/16"}), "network.cdir", "Did you mean cidr?"),
+    (changed(AWS, network={"cidr": "10.0.0.0/8"}), "network.cidr", "between /16 and /22"),
+    (changed(AWS, network={"cidr": "ten"}), "network.cidr", "such as 10.87.0.0/16"),
+    (changed(AWS, network={"cidr": "10.87.0.0/16", "avoid": ["10.0.0.0/8"]}), "network", "overlaps 10.0.0.0/8"),
+    (changed(AWS, network={"subnet_ids": ["subnet-0a"]}), "network", "without vpc_id"),
+    (changed(AWS, network={"subnet_ids": ["net-1"], "vpc_id": "vpc-0a"}), "network.subnet_ids", "subnet-0a1b2c3d"),
+    (changed(AWS, groups=[]), "groups", "at least 1"),
+    (changed(AWS, groups=[{"type": "huge"}]), "groups[0].type", "an instance type such as m6i.xlarge"),
+    (changed(AWS, groups=[{"type": "m6i.large", "max": 0}]), "groups[0].max", "greater than or equal to 1"),
+    (changed(AWS, groups=[{"type": "m6i.large"}] * 2), "groups", "m6i-large stands twice"),
+    (changed(AWS, image="windows"), "image", "debian-12, ubuntu-24.04 or an image's id"),
+    (changed(AWS, master=changed(MASTER, dashboard="remora")), "master.dashboard", "https://remora.example.com"),
+    (changed(AWS, master=changed(MASTER, addresses=["here"])), "master.addresses[0]", "203.0.113.7/32"),
+    (changed(AWS, master=changed(MASTER, external_id="")), "", "`remora server invite --cloud aws`"),
+    (changed(AWS, master=changed(MASTER, principal="")), "", "master.principal is missing"),
+]
+
+
+@pytest.mark.parametrize(("settings", "key", "said"), WRONG_AWS, ids=[f"{row[1]}-{row[2]}" for row in WRONG_AWS])
+def test_wrong_values_in_aws(settings: dict[str, Any], key: str, said: str) -> None:
+    found = problems("private_worker", "aws", settings)
+    assert said in found[f"private_worker.{key}".rstrip(".")]
+
+
+WRONG_SSH = [
+    (changed(SSH, hosts=[{"address": "-oProxyCommand=x"}]), "hosts[0].address", "name or address"),
+    (changed(SSH, hosts=HOSTS[:1] * 2), "", "10.0.0.1 stands twice"),
+    (changed(SSH, hosts=[{"address": "a", "mounts": ["/data/../etc"]}]), "hosts[0].mounts", "an absolute folder"),
+    (changed(SSH, hosts=[{"address": "a", "mounts": ["/"]}]), "hosts[0].mounts", "other than /"),
+    (changed(SSH, store={"kind": "folder"}), "", "serves one host only"),
+    (changed(SSH, store={"kind": "s3"}), "store", "needs endpoint, bucket and credentials"),
+    (changed(SSH, store={"kind": "s3", "credentials": "AKIA:secret"}), "store.credentials", "file: and the path"),
+    (changed(SSH, access={"user": "root -o x"}), "access.user", "root, or a user who may sudo"),
+]
+
+
+@pytest.mark.parametrize(("settings", "key", "said"), WRONG_SSH, ids=[f"{row[1]}-{row[2]}" for row in WRONG_SSH])
+def test_wrong_values_on_hosts(settings: dict[str, Any], key: str, said: str) -> None:
+    found = problems("on_prem", "ssh", settings)
+    assert said in found[f"on_prem.{key}".rstrip(".")]
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    found = problems("private_worker", "aws", changed(AWS, name="", region="x"), advanced={"proxy": "x"}, networks={})
+    assert set(found) == {"private_worker.name", "private_worker.region", "advanced.proxy", "networks"}
+
+
+def test_tags_that_belong_to_others_are_refused() -> None:
+    found = problems("private_worker", "aws", AWS, advanced={"tags": {"aws:x": "1"}})
+    assert "are taken" in next(iter(found.values()))
+
+
+def test_a_proxy_with_a_password_is_refused_without_showing_it() -> None:
+    found = problems("private_worker", "aws", AWS, advanced={"proxy": "http://user:hunter2@proxy:3128"})
+    assert "without a password" in found["advanced.proxy"]
+    assert "hunter2" not in found["advanced.proxy"]
