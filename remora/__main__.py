@@ -11,7 +11,11 @@ def build() -> typer.Typer:
     """The command with every sub-command that an installed part registers under `remora.commands`."""
     app = typer.Typer(name="remora", no_args_is_help=True, help="Remora: run machine learning on your own machines.")
     for point in sorted(entry_points(group="remora.commands"), key=lambda p: p.name):
-        app.add_typer(point.load(), name=point.name)
+        found = point.load()
+        if isinstance(found, typer.Typer):
+            app.add_typer(found, name=point.name)
+        else:
+            app.command(point.name)(found)
     return app
 
 

@@ -48,7 +48,10 @@ class Identity(AwsComponent):
             "region": self._account.region,
             "installation": self._labels.installation,
         }
-        lists = pulumi.Output.all(groups=pulumi.Output.all(*secrets.groups.values()), every=secrets.all())
+        lists = pulumi.Output.all(
+            groups=pulumi.Output.all(*secrets.groups.values()),
+            every=pulumi.Output.all(secrets.state, secrets.master, *secrets.groups.values()),
+        )
         joined = lists.apply(lambda found: {name: "|".join(arns) for name, arns in found.items()})
         return pulumi.Output.all(
             **fixed,

@@ -15,49 +15,19 @@ from infra.names import Labels
 
 @dataclass(frozen=True)
 class QueueWish:
-    """`user_data` holds no secret. `public`: the control plane is outside of this network."""
+    """`user_data`: base64, without a secret."""
 
     machine_type: str
     image: str
-    subnet_id: pulumi.Input[str]
-    security_group: pulumi.Input[str]
     profile: pulumi.Input[str]
     user_data: pulumi.Input[str]
-    public: bool = True
     disk_gb: int = 20
 
 
-class Queue(AwsComponent):
-    """Outputs: `inner_address` (workers come by it), `address` (the control plane comes by it), `port`.
-
-    `addresses` is made before the machine, so that the machine's certificate can name both.
-    """
-
-    def __init__(self, account: Account, labels: Labels, card: QueueCard, wish: QueueWish) -> None:
-        super().__init__("Queue", "queue", account, labels)
-        self.port = QUEUE_PORT
-        self.inner_address, self.address = card.inner_address, card.address
-        aws.ec2.Instance(
-            labels.name("queue"),
-            ami=wish.image,
-            instance_type=wish.machine_type,
-            iam_instance_profile=wish.profile,
-            primary_network_interface={"network_interface_id": card.interface},
-            user_data_base64=wish.user_data,
-            metadata_options={"http_tokens": "required", "http_endpoint": "enabled", "http_put_response_hop_limit": 1},
-            root_block_device={"encrypted": True, "volume_size": wish.disk_gb, "volume_type": "gp3"},
-            tags={"Name": labels.name("queue")},
-            volume_tags=labels.tags(),
-            # A newer image or script is for the next machine: this one runs, and workers stand on it.
-            opts=self._child(ignore=["ami", "userDataBase64"]),
-        )
-        self.register_outputs({"address": self.address, "innerAddress": self.inner_address})
-
-
 class QueueCard(AwsComponent):
-    """The queue's place in the network, which stays when its machine is replaced.
+    """The queue's place in the network: known before the machine is, kept when the machine is replaced.
 
-    Outputs: `interface` (id), `inner_address`, `address`.
+    `public`: the control plane is outside of this network. Outputs: `interface` (id), `inner_address`, `address`.
     """
 
     def __init__(
@@ -85,4 +55,28 @@ class QueueCard(AwsComponent):
                 labels.name("queue"), domain="vpc", network_interface=card.id, opts=self._child(after=[card])
             )
             self.address = address.public_ip
+        self.register_outputs({"address": self.address, "innerAddress": self.inner_address})
+
+
+class Queue(AwsComponent):
+    """The machine. Outputs: `inner_address` (workers come by it), `address` (the control plane), `port`."""
+
+    def __init__(self, account: Account, labels: Labels, card: QueueCard, wish: QueueWish) -> None:
+        super().__init__("Queue", "queue", account, labels)
+        self.port = QUEUE_PORT
+        self.inner_address, self.address = card.inner_address, card.address
+        aws.ec2.Instance(
+            labels.name("queue"),
+            ami=wish.image,
+            instance_type=wish.machine_type,
+            iam_instance_profile=wish.profile,
+            primary_network_interface={"network_interface_id": card.interface},
+            user_data_base64=wish.user_data,
+            metadata_options={"http_tokens": "required", "http_endpoint": "enabled", "http_put_response_hop_limit": 1},
+            root_block_device={"encrypted": True, "volume_size": wish.disk_gb, "volume_type": "gp3"},
+            tags={"Name": labels.name("queue")},
+            volume_tags=labels.tags(),
+            # A newer image or script is for the next machine: this one runs, and workers stand on it.
+            opts=self._child(ignore=["ami", "userDataBase64"]),
+        )
         self.register_outputs({"address": self.address, "innerAddress": self.inner_address})

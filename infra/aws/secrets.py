@@ -11,21 +11,19 @@ from infra.names import Labels
 
 
 class Secrets(AwsComponent):
-    """Outputs: `master` (ARN of what the control plane reads), `groups` (slug to the ARN of its join credential).
+    """Outputs, all ARNs: `state`, `master`, `groups` (by slug). No value is here: Pulumi knows addresses only.
 
-    Nothing here holds a value: the state of the stack knows addresses only.
+    `state` keeps the queue's authority for the machine that replaces it, `master` is what the control plane reads,
+    `groups` hold the join credentials.
     """
 
     def __init__(self, account: Account, labels: Labels, slugs: list[str], key_arn: pulumi.Input[str]) -> None:
         super().__init__("Secrets", "secrets", account, labels)
         self._key_arn = key_arn
+        self.state = self._secret("queue-state", "authority and passwords of the queue")
         self.master = self._secret("queue", "how the control plane reaches the queue")
         self.groups = {slug: self._secret(f"join-{slug}", f"lets a machine ask to join {slug}") for slug in slugs}
         self.register_outputs({"master": self.master, "groups": self.groups})
-
-    def all(self) -> list[pulumi.Output[str]]:
-        """Every ARN."""
-        return [self.master, *self.groups.values()]
 
     def _secret(self, part: str, what: str) -> pulumi.Output[str]:
         secret = aws.secretsmanager.Secret(

@@ -1,0 +1,176 @@
+"""The rules. Each looks at one resource and gives back sentences of what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from infra.names import INSTALLATION_TAG
+from infra.policies.resource import Resource
+
+Check = Callable[[Resource], list[str]]
+
+MACHINES = ("aws:ec2/instance:Instance", "aws:ec2/launchTemplate:LaunchTemplate")
+HOLDS_DATA = ("aws:s3/bucket:Bucket", "aws:kms/key:Key", "aws:rds/instance:Instance")
+GROUP = "aws:autoscaling/group:Group"
+TAGGED = (
+    *MACHINES,
+    *HOLDS_DATA,
+    "aws:ec2/vpc:Vpc",
+    "aws:ec2/subnet:Subnet",
+    "aws:ec2/securityGroup:SecurityGroup",
+    "aws:ec2/eip:Eip",
+    "aws:ec2/networkInterface:NetworkInterface",
+    "aws:iam/role:Role",
+    "aws:secretsmanager/secret:Secret",
+    "aws:lb/loadBalancer:LoadBalancer",
+    "aws:ecr/repository:Repository",
+    "aws:eks/cluster:Cluster",
+)
+NAME_KEYS = ("name", "bucket", "identifier", "clusterIdentifier")
+# Names that AWS takes once in an account or in the world; Pulumi's own letters make them differ.
+UNIQUE_NAMES = (GROUP, *HOLDS_DATA, *MACHINES[1:], "aws:iam/role:Role", "aws:secretsmanager/secret:Secret")
+AUTOMATIC = re.compile(r"-[0-9a-f]{7}$")
+EVERYWHERE = ("0.0.0.0/0", "::/0")
+HTTPS = 443
+
+
+@dataclass(frozen=True)
+class Rule:
+    """`name` is stable: people refer to it."""
+
+    name: str
+    what: str
+    check: Check
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A rule that a resource breaks."""
+
+    rule: str
+    resource: str
+    sentence: str
+
+
+def _tags(resource: Resource) -> list[str]:
+    if resource.kind == GROUP:
+        found = {tag.get("key") for tag in resource.parts("tags") if tag.get("propagateAtLaunch")}
+    elif resource.kind in TAGGED:
+        found = {*resource.part("tags"), *resource.part("tagsAll")}
+    else:
+        return []
+    return [] if INSTALLATION_TAG in found else [f"has no tag {INSTALLATION_TAG}"]
+
+
+def _nothing_public(resource: Resource) -> list[str]:
+    said = []
+    if resource.kind == "aws:vpc/securityGroupIngressRule:SecurityGroupIngressRule":
+        world = resource.text("cidrIpv4") in EVERYWHERE or resource.text("cidrIpv6") in EVERYWHERE
+        if world and (resource.inputs.get("fromPort"), resource.inputs.get("toPort")) != (HTTPS, HTTPS):
+            said.append("lets the whole world in to another port than 443")
+    if resource.kind == "aws:ec2/securityGroup:SecurityGroup" and resource.parts("ingress"):
+        said.append("has rules inside it, where this policy can't see who they are for")
+    if resource.kind == "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock":
+        wanted = ("blockPublicAcls", "blockPublicPolicy", "ignorePublicAcls", "restrictPublicBuckets")
+        said += [f"{key} is not set" for key in wanted if resource.inputs.get(key) is not True]
+    if resource.kind == "aws:rds/instance:Instance" and resource.inputs.get("publiclyAccessible") is not False:
+        said.append("may be reached from the internet")
+    return said
+
+
+def _encrypted(resource: Resource) -> list[str]:
+    disks: list[Mapping[str, Any]] = []
+    if resource.kind == "aws:ec2/launchTemplate:LaunchTemplate":
+        disks = [mapping.get("ebs", {}) for mapping in resource.parts("blockDeviceMappings")] or [{}]
+    if resource.kind == "aws:ec2/instance:Instance":
+        disks = [resource.part("rootBlockDevice"), *resource.parts("ebsBlockDevices")]
+    if resource.kind == "aws:rds/instance:Instance":
+        disks = [{"encrypted": resource.inputs.get("storageEncrypted")}]
+    said = ["has a disk that is not encrypted" for disk in disks if str(disk.get("encrypted")).lower() != "true"]
+    if resource.kind == "aws:secretsmanager/secret:Secret" and not resource.inputs.get("kmsKeyId"):
+        said.append("is not encrypted with the installation's key")
+    return said
+
+
+def _metadata_by_token(resource: Resource) -> list[str]:
+    if resource.kind not in MACHINES:
+        return []
+    options = resource.part("metadataOptions")
+    said = [] if options.get("httpTokens") == "required" else ["answers for metadata without a token (IMDSv1)"]
+    if options.get("httpPutResponseHopLimit") != 1:
+        said.append("lets containers reach its metadata (hop limit is not 1)")
+    return said
+
+
+def _protected(resource: Resource) -> list[str]:
+    if resource.kind not in HOLDS_DATA:
+        return []
+    return [] if resource.protect and resource.retain else ["holds data and would go with `destroy`"]
+
+
+def _no_size(resource: Resource) -> list[str]:
+    if resource.kind != GROUP:
+        return []
+    said = ["sets how many machines there are"] if resource.inputs.get("desiredCapacity") is not None else []
+    suspended = resource.inputs.get("suspendedProcesses") or []
+    said += [f"does not suspend {name}" for name in ("AZRebalance", "ReplaceUnhealthy") if name not in suspended]
+    return said
+
+
+def _no_secret_value(resource: Resource) -> list[str]:
+    if resource.kind == "aws:secretsmanager/secretVersion:SecretVersion" or resource.kind.startswith("random:"):
+        return ["puts a secret's value into the state of the stack"]
+    if resource.kind == "aws:rds/instance:Instance" and resource.inputs.get("password"):
+        return ["has its password in the state of the stack; manageMasterUserPassword keeps it out"]
+    return []
+
+
+def _no_fixed_name(resource: Resource) -> list[str]:
+    if resource.kind not in UNIQUE_NAMES:
+        return []
+    fixed = [resource.text(key) for key in NAME_KEYS if resource.text(key) and not AUTOMATIC.search(resource.text(key))]
+    return [f"is always called {name}: a second installation would collide" for name in fixed]
+
+
+def _narrow(resource: Resource) -> list[str]:
+    said = []
+    for key in ("policy", "assumeRolePolicy"):
+        for statement in resource.document(key).get("Statement", []):
+            if statement.get("Effect") != "Allow":
+                continue
+            actions, resources = _list(statement.get("Action")), _list(statement.get("Resource"))
+            if any("*" in action for action in actions):
+                said.append(f"allows {', '.join(actions)}: name each action")
+            if "iam:PassRole" in actions and ("*" in resources or "Condition" not in statement):
+                said.append("passes any role to any service")
+    return said
+
+
+def _list(value: object) -> list[str]:
+    return [value] if isinstance(value, str) else list(value) if isinstance(value, list) else []
+
+
+RULES: tuple[Rule, ...] = (
+    Rule("tags", "everything carries the installation's tag", _tags),
+    Rule("nothing-public", "nothing is open to the world but HTTPS", _nothing_public),
+    Rule("encrypted", "disks, databases and secrets are encrypted", _encrypted),
+    Rule("metadata-by-token", "machines answer for metadata by token, one hop", _metadata_by_token),
+    Rule("protected", "what holds data is protected and stays", _protected),
+    Rule("no-size", "no program says how many workers there are", _no_size),
+    Rule("no-secret-value", "no secret's value is in the state", _no_secret_value),
+    Rule("no-fixed-name", "two installations never collide", _no_fixed_name),
+    Rule("narrow", "roles may do named things only", _narrow),
+)
+
+
+def violations(resources: Iterable[Resource]) -> list[Violation]:
+    """What breaks a rule, in the order of the resources."""
+    return [
+        Violation(rule.name, resource.name, f"{resource.name} {sentence}.")
+        for resource in resources
+        for rule in RULES
+        for sentence in rule.check(resource)
+    ]

@@ -1,0 +1,1 @@
+"""`remora install` and `remora destroy`: questions answered in a file, checks, plan, work with progress, proof."""

@@ -1,0 +1,171 @@
+"""Installs and destroys: checks, plan, agreement, work, import, proof."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pulumi
+import typer
+import yaml
+
+from stacks.config.base import ConfigError
+from stacks.config.choice import Choice
+from stacks.flavours import builder
+from stacks.wizard.answers import read_answers
+from stacks.wizard.checks import refused, table
+from stacks.wizard.control_plane import ControlPlane, find_access
+from stacks.wizard.engine import OUTPUT, Engine
+from stacks.wizard.errors import WizardError, of_config
+from stacks.wizard.places import Place, installed, remora_home
+from stacks.wizard.preparing import empty_groups, preflight
+from stacks.wizard.progress import PlanTree, Progress, Say, sayer
+
+
+@contextmanager
+def _told(say: Say) -> Iterator[None]:
+    try:
+        yield
+    except WizardError as error:
+        say(f"remora: {error}", {"event": "error", "why": str(error)})
+        raise typer.Exit(error.exit_code) from error
+
+
+def _program(choice: Choice) -> Any:
+    def run() -> None:
+        try:
+            pulumi.export(OUTPUT, builder(choice)(choice))
+        except ConfigError as error:
+            raise of_config(error, "The configuration") from error
+
+    return run
+
+
+def _agree(question: str, wishes: Wishes) -> None:
+    if wishes.yes:
+        return
+    if wishes.as_json:
+        raise WizardError("--json asks nobody: add --yes.", 3)
+    if not typer.confirm(question):
+        raise WizardError("Nothing was changed.", 3)
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """How one wants it done. `control_plane`: address, or empty; `proof_wait` in seconds."""
+
+    yes: bool = False
+    as_json: bool = False
+    plan_only: bool = False
+    control_plane: str = ""
+    proof: bool = True
+    proof_image: str = ""
+    proof_wait: float = 900.0
+
+
+def install(answers: Path, wishes: Wishes) -> None:
+    """See `remora install`. Raises typer.Exit."""
+    say = sayer(as_json=wishes.as_json)
+    with _told(say):
+        values, choice = read_answers(answers)
+        place = Place(remora_home(), choice.settings.name)
+        place.make()
+        with place.alone():
+            _check(choice, place, say)
+            engine = Engine(place, values, _program(choice))
+            engine.release()
+            total = _plan(engine, say)
+            if wishes.plan_only:
+                return
+            if total:
+                say("No impact so far. From here on, things are made.", {"event": "impact"})
+                _agree("Go on?", wishes)
+            place.write(place.answers, yaml.safe_dump(values))
+            document = engine.apply(Progress(say, total))
+            place.write(place.document, json.dumps(document, indent=2))
+            say(f"The installation stands: {place.document}", {"event": "stands", "document": str(place.document)})
+            _hand_over(place, document, wishes, say)
+            if wishes.proof:
+                _prove(place, document, wishes, say)
+
+
+def _check(choice: Choice, place: Place, say: Say) -> None:
+    results = preflight(choice, place)
+    say("Checks\n" + table(results), {"event": "checks", "results": [asdict(result) for result in results]})
+    if refused(results):
+        raise WizardError("Nothing was created: mend what failed, and try again.")
+
+
+def _plan(engine: Engine, say: Say) -> int:
+    tree = PlanTree()
+    changes = engine.plan(tree)
+    data = {"event": "plan", "changes": asdict(changes), "parts": tree.rows()}
+    if not changes.all:
+        say("Plan\n  nothing to change", data)
+        return 0
+    counts = ", ".join(f"{count} to {kind}" for kind, count in asdict(changes).items() if count and kind != "same")
+    say(f"Plan: {counts}\n{tree.text()}", data)
+    return tree.total()
+
+
+def _hand_over(place: Place, document: dict[str, Any], wishes: Wishes, say: Say) -> None:
+    access = find_access(place.home, wishes.control_plane)
+    if access is None:
+        command = f"remora server import-installation {place.document.name}"
+        say(f"On the control plane's machine: {command}", {"event": "import", "state": "by hand", "command": command})
+        return
+    done = ControlPlane(access).import_document(document)
+    say(f"Imported by {access.url}.", {"event": "import", "state": "done", "answer": done})
+
+
+def _prove(place: Place, document: dict[str, Any], wishes: Wishes, say: Say) -> None:
+    access = find_access(place.home, wishes.control_plane)
+    if access is None:
+        return
+    control = ControlPlane(access)
+    for group in document["groups"]:
+        done = control.prove(group["slug"], wishes.proof_image, wishes.proof_wait)
+        say(
+            f"  {group['slug']}: execution #{done['counter']} {done['status']}  {done['urls']['display']}",
+            {"event": "proof", "group": group["slug"], "status": done["status"], "url": done["urls"]["display"]},
+        )
+        if done["status"] != "complete":
+            raise WizardError(f"The proof on {group['slug']} is {done['status']}: its page says why.", 2)
+
+
+def destroy(name: str, wishes: Wishes) -> None:
+    """See `remora destroy`. Raises typer.Exit."""
+    say = sayer(as_json=wishes.as_json)
+    with _told(say):
+        place = Place(remora_home(), name)
+        if not place.answers.is_file():
+            known = ", ".join(installed(place.home)) or "none"
+            raise WizardError(f"{name} was not installed from here. Installed from here: {known}.")
+        values, choice = read_answers(place.answers)
+        with place.alone():
+            engine = Engine(place, values, _program(choice))
+            engine.release()
+            kept = kept_resources(engine.export())
+            say(_stays(kept), {"event": "stays", "resources": kept})
+            _agree(f"Remove {name}?", wishes)
+            if place.document.is_file():
+                empty_groups(choice, json.loads(place.document.read_text()), say)
+            engine.destroy(Progress(say))
+            place.document.unlink(missing_ok=True)
+            say(f"{name} is removed.", {"event": "removed", "name": name})
+
+
+def kept_resources(state: dict[str, Any]) -> list[str]:
+    """`type name` of everything that holds data and stays. Pure."""
+    rows = state["deployment"].get("resources", [])
+    return [f"{row['type'].rpartition(':')[2]} {row.get('id', '')}" for row in rows if row.get("protect")]
+
+
+def _stays(kept: list[str]) -> str:
+    if not kept:
+        return "All of it goes."
+    return "What holds data stays, and is yours to remove:\n" + "\n".join(f"  {line}" for line in kept)
