@@ -41,16 +41,6 @@ class RedisAccess:
         return self.url.replace("redis://", f"redis://{user}:{password}@", 1)
 
 
-def master_acl(hashed: str) -> list[str]:
-    """Rules of the master: the wire's keys, and making the users of workers."""
-    return [
-        "reset", "on", f"#{hashed}", "resetchannels", "-@all", "+@stream", "+@connection", "-client|kill",
-        "+del", "+unlink", "+expire", "+exists", "+multi", "+exec", "+info",
-        "+acl|setuser", "+acl|deluser", "+acl|users", "+acl|getuser", "+acl|whoami",
-        f"~{names.JOIN_STREAM}", "~joined:*", "~in:*", "~out:*", "~tail:*",
-    ]  # fmt: skip
-
-
 def chores_acl(hashed: str) -> list[str]:
     """Rules of the chores: RQ's own keys, which it also changes by scripts; commands without a key are left out."""
     return [
@@ -76,7 +66,7 @@ def prepare_redis(folder: Path, keys: Path, memory: int) -> RedisAccess:
     )
     users = [
         "user default reset off",
-        f"user {names.MASTER_USER} {' '.join(master_acl(password_hash(master)))}",
+        f"user {names.MASTER_USER} {' '.join(names.master_acl(password_hash(master)))}",
         f"user {CHORES_USER} {' '.join(chores_acl(password_hash(chores)))}",
         f"user {names.JOIN_USER} {' '.join(names.join_acl(password_hash(join)))}",
     ]

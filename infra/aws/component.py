@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pulumi
-
 from infra.aws.account import Account
 from infra.names import Labels
 

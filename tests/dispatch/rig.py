@@ -19,7 +19,7 @@ from sqlalchemy import select
 from controlplane.clock import utc_now
 from controlplane.db.session import SYSTEM, Database
 from controlplane.dispatch.keys import make_key
-from controlplane.embedded.redis import chores_acl, master_acl
+from controlplane.embedded.redis import chores_acl
 from controlplane.environments.models import Worker, WorkerGroup
 from controlplane.executions.models import Attempt, Execution
 from controlplane.processes.loops import Loops, Parts, build_parts
@@ -44,7 +44,7 @@ class RedisServer:
             self.port = probe.getsockname()[1]
         self.users = [
             "user default reset off",
-            f"user master {' '.join(master_acl(password_hash(PASSWORDS['master'])))}",
+            f"user master {' '.join(names.master_acl(password_hash(PASSWORDS['master'])))}",
             f"user join {' '.join(names.join_acl(password_hash(PASSWORDS['join'])))}",
             f"user chores {' '.join(chores_acl(password_hash(PASSWORDS['chores'])))}",
             f"user admin on #{password_hash(PASSWORDS['admin'])} ~* &* +@all",

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from controlplane.dispatch.queue import Queue, QueueAddress, QueueError, QueueRefusedError
-from controlplane.embedded.redis import master_acl
 from fixtures.bench import YAML, archive
 from fixtures.stack import REMORA, Stack, running_stack, wait_until
 from fixtures.tls import Authority, Certificate, TlsRedis
@@ -28,7 +27,7 @@ from worker_bootstrap.protocol.crypto import password_hash
 
 MASTER, JOIN = "master-" + "p" * 24, "join-" + "p" * 24
 USERS = {
-    names.MASTER_USER: master_acl(password_hash(MASTER)),
+    names.MASTER_USER: names.master_acl(password_hash(MASTER)),
     names.JOIN_USER: names.join_acl(password_hash(JOIN)),
 }
 pytestmark = pytest.mark.needs("redis")

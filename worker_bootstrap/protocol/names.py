@@ -35,6 +35,16 @@ def worker_user(worker: str) -> str:
 _CALLS = ["+xadd", "+xread", "+ping", "+hello", "+auth"]
 
 
+def master_acl(password_hash: str) -> list[str]:
+    """ACL rules of the master: the wire's keys, and making the users of workers."""
+    return [
+        "reset", "on", f"#{password_hash}", "resetchannels", "-@all", "+@stream", "+@connection", "-client|kill",
+        "+del", "+unlink", "+expire", "+exists", "+multi", "+exec", "+info",
+        "+acl|setuser", "+acl|deluser", "+acl|users", "+acl|getuser", "+acl|whoami",
+        f"~{JOIN_STREAM}", "~joined:*", "~in:*", "~out:*", "~tail:*",
+    ]  # fmt: skip
+
+
 def join_acl(password_hash: str) -> list[str]:
     """ACL rules of the join user: ask, and read the (sealed) answer. Nothing else."""
     return ["reset", "on", f"#{password_hash}", "resetchannels", "-@all", "%W~join", "%R~joined:*", *_CALLS]

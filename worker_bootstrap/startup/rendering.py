@@ -1,0 +1,95 @@
+"""From settings to a machine's user data. Pure: the same settings give the same bytes."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import gzip
+import json
+import re
+from importlib.resources import files
+
+from worker_bootstrap.startup.settings import AwsPlace, Startup, StartupError, WorkerStartup
+
+# AWS's limit; the others allow more.
+MOST_BYTES = 16_384
+BOOT = "startup/boot"
+COMMON = [f"{BOOT}/{name}.py" for name in ("__init__", "aws", "machine", "sigv4", "steps", "surroundings")]
+WORKER = [f"{BOOT}/{name}.py" for name in ("worker", "nvidia", "release")]
+QUEUE = [
+    *(f"{BOOT}/{name}.py" for name in ("queue", "certificates", "queue_files")),
+    *("credential.py", "protocol/__init__.py", "protocol/errors.py", "protocol/names.py", "protocol/typed.py"),
+]
+SERVICES = ("s3", "secretsmanager")
+END = "END-OF-FILE"
+_SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+# Plain http is for the loopback only.
+_ENDPOINT = re.compile(r"https://[A-Za-z0-9.-]+(:\d+)?/?|http://(localhost|127\.0\.0\.1)(:\d+)?/?")
+
+
+def user_data(settings: Startup) -> str:
+    """The shell script with which cloud-init starts the machine: readable, its Python parts stand in it as they are.
+
+    Raises StartupError for settings that no machine could use.
+    """
+    _check(settings)
+    is_worker = isinstance(settings, WorkerStartup)
+    kind, paths = ("worker", WORKER) if is_worker else ("queue", QUEUE)
+    values = {
+        "DEADLINE": _deadline(settings.join_deadline) if isinstance(settings, WorkerStartup) else "",
+        "SOURCES": "\n".join(map(_source, [*COMMON, *paths])),
+        "WHAT": f"a worker of group {settings.group}" if is_worker else "the workers' queue",
+        "INSTALLATION": settings.installation,
+        "KIND": kind,
+        "SETTINGS": json.dumps(dataclasses.asdict(settings), indent=1, sort_keys=True),
+    }
+    text = _part("startup/units/start.sh")
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
+    return text
+
+
+def packed(text: str) -> str:
+    """User data as a cloud takes it: base64 of its gzip, which cloud-init opens by itself. Raises StartupError."""
+    raw = gzip.compress(text.encode(), 9, mtime=0)
+    if len(raw) > MOST_BYTES:
+        raise StartupError(
+            f"The start-up script has {len(raw)} bytes and a cloud takes {MOST_BYTES}: put the certificate authorities "
+            "(advanced.ca_bundle) into the machines' image, or name fewer of them."
+        )
+    return base64.b64encode(raw).decode()
+
+
+def _check(settings: Startup) -> None:
+    place = settings.place
+    if not isinstance(place, AwsPlace):
+        raise StartupError(f"There is no start-up script for {place.provider} yet; there is one for aws.")
+    slugs = [settings.group] if isinstance(settings, WorkerStartup) else list(settings.group_secrets)
+    for slug in (settings.installation, *slugs):
+        if not _SLUG.fullmatch(slug):
+            raise StartupError(f"{slug!r} is no name: lower-case letters, digits and hyphens are expected.")
+    for service, address in place.endpoints.items():
+        if service not in SERVICES or not _ENDPOINT.fullmatch(address):
+            raise StartupError(
+                f"endpoints: {service}: {address}: one of {', '.join(SERVICES)} and an https address are expected."
+            )
+    if not settings.release_keys:
+        raise StartupError("release_keys is empty: no release of the agent could be trusted.")
+    if isinstance(settings, WorkerStartup):
+        if settings.join_deadline <= 0:
+            raise StartupError("join_deadline: seconds above 0 are expected.")
+    elif not settings.hosts:
+        raise StartupError("hosts is empty: name the host by which workers reach the queue.")
+
+
+def _deadline(seconds: float) -> str:
+    return _part("startup/units/deadline.sh").replace("@SECONDS@", f"{seconds:g}").rstrip("\n")
+
+
+def _source(path: str) -> str:
+    text = _part(path).rstrip("\n")
+    return f"cat > worker_bootstrap/{path} <<'{END}'\n{text}\n{END}"
+
+
+def _part(path: str) -> str:
+    return files("worker_bootstrap").joinpath(*path.split("/")).read_text()
