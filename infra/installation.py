@@ -18,10 +18,23 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class AccessSpec(_Part):
+    """How the master comes into the account that the machines stand in: a narrow role there, taken on by name.
+
+    `external_id` is what the master must name as it takes the role on; it is no secret.
+    """
+
+    provider: Provider
+    region: str = ""
+    role: str = ""
+    external_id: str = ""
+
+
 class QueueSpec(_Part):
     """The workers' queue: a Redis of its own. `url` is without password; `password` is a reference.
 
-    `ca`, `certificate` and `key` are files on the master's machines, for addresses that begin with rediss://.
+    `ca`, `certificate` and `key` are files on the master's machines or references, for addresses that begin with
+    rediss://. A cloud's reference names one field of a secret: `aws:SECRET_ARN#password`.
     """
 
     url: str = Field(pattern=r"^rediss?://")
@@ -66,6 +79,7 @@ class InstallationDocument(_Part):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     flavour: Flavour
     provider: Provider
+    access: AccessSpec | None = None
     queue: QueueSpec
     stores: list[StoreSpec]
     groups: list[GroupSpec]

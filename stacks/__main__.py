@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import pulumi
+
 from stacks.config.base import ConfigError
 from stacks.config.choice import choose
 from stacks.config.reading import stack_values

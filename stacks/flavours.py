@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import Any
 
 import pulumi
+
 from stacks.config.choice import Choice
 
 Build = Callable[[Choice], pulumi.Input[dict[str, Any]]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pulumi
+
 from infra.aws.account import Account
 from infra.names import Labels
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pulumi
 import pulumi_aws as aws
 
-import pulumi
 from infra.aws.account import Account
 from infra.aws.component import AwsComponent
 from infra.aws.network import EVERYWHERE, Network

@@ -6,9 +6,9 @@ import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import pulumi
 import pulumi_aws as aws
 
-import pulumi
 from infra.aws.account import Account, RefusedError
 from infra.aws.component import AwsComponent
 from infra.names import Labels

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pulumi
 import pulumi_aws as aws
 
-import pulumi
 from infra.aws.account import Account
 from infra.aws.component import AwsComponent
 from infra.aws.firewall import QUEUE_PORT

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import pulumi
 import pulumi_aws as aws
 
-import pulumi
 from infra.aws.account import Account
 from infra.aws.component import AwsComponent
 from infra.names import Labels

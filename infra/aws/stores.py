@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+import pulumi
 import pulumi_aws as aws
 
-import pulumi
 from infra.aws.account import Account
 from infra.aws.component import AwsComponent
 from infra.names import Labels

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import pulumi
 import pulumi_aws as aws
 
-import pulumi
 from infra.aws.account import Account, MachineType
 from infra.aws.component import AwsComponent
 from infra.names import GROUP_TAG, Labels

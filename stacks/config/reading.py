@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
+import pulumi
 from pulumi.runtime import config as runtime
 
-import pulumi
 from stacks.config.base import ConfigError
 
 SCALARS = ("flavour", "provider")

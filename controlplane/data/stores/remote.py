@@ -32,9 +32,14 @@ GOOGLE = "https://storage.googleapis.com"
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose store it is. `organization_id` None: the operator's, who may use the machine's own identity."""
+    """Whose store it is. `organization_id` None: the operator's, who may use the machine's own identity.
+
+    `external_id`: what is named when a role is taken on; only an installation's document says it, people's stores
+    are bound to their organisation.
+    """
 
     organization_id: str | None
+    external_id: str = ""
 
     @property
     def is_operator(self) -> bool:
@@ -53,11 +58,13 @@ class RemoteStores:
 
     def of_row(self, row: Store, secrets: dict[str, str]) -> ObjectStore:
         """The store that a row describes. Raises StoreError."""
+        values = placed(row.kind, row.config)
+        external_id = values.pop("external_id", "")
         try:
-            config = read_config(row.kind, {**placed(row.kind, row.config), **secrets})
+            config = read_config(row.kind, {**values, **secrets})
         except (ValidationError, KeyError) as error:
             raise StoreError("unavailable", f"the store {row.name} is described wrongly: {error}") from error
-        return self.of_config(config, Owner(row.organization_id))
+        return self.of_config(config, Owner(row.organization_id, external_id))
 
     def way(self, row: Store) -> StoreHttp:
         """How a row's store may be reached."""
@@ -91,7 +98,8 @@ class RemoteStores:
             base = GivenKey(AwsKey(config.access_key_id, config.secret_access_key))
         if config.role_arn:
             # The external id binds the role to one organisation: nobody else can name it here and use it.
-            return RoleIdentity(base, config.role_arn, owner.organization_id or "", config.region, self._clock)
+            external_id = owner.external_id or owner.organization_id or ""
+            return RoleIdentity(base, config.role_arn, external_id, config.region, self._clock)
         if not config.access_key_id and not owner.is_operator:
             raise StoreError("denied", "it needs an access key, or a role that this installation may take on")
         return base
