@@ -21,7 +21,10 @@ def _tool(name: str) -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["gen_limits", "gen_reasons", "gen_settings", "gen_never_run", "gen_security_tests"])
+PAGES = ("configuration", "limits", "never_run", "reasons", "security_tests", "settings")
+
+
+@pytest.mark.parametrize("name", [f"gen_{page}" for page in PAGES])
 def test_the_page_is_current(name: str) -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "tools" / f"{name}.py"), "--check"], capture_output=True, text=True, cwd=ROOT
