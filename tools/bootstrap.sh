@@ -87,12 +87,14 @@ image=$!
 if [ "$purpose" = dev ]; then
     tools/store-servers/build.sh &
     servers=$!
+    tools/iam-simulate/build.sh &
+    simulator=$!
     nice tools/pulumi/build.sh &
     pulumi=$!
 fi
 make_environment requirements.lock
 if [ "$purpose" = dev ]; then
     make_environment requirements-dev.lock
-    wait "$servers" "$pulumi"
+    wait "$servers" "$simulator" "$pulumi"
 fi
 wait "$image"

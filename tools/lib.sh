@@ -67,3 +67,27 @@ apt_install() {
     fi
     return 0
 }
+
+CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/remora"
+
+# place NAME FILE...: the folder that belongs to this content.
+place() {
+    name=$1
+    shift
+    printf '%s/%s-%s' "$CACHE" "$name" "$(cat "$@" | sha256sum | cut -c1-16)"
+}
+
+# npm_packages NAME WORDS: what package-lock.json of this folder names, once, in the folder that belongs to it. A machine
+# without npm goes without.
+npm_packages() {
+    target=$(place "$1" package.json package-lock.json)
+    [ -d "$target/node_modules" ] && return 0
+    has npm || return 0
+    say "$2"
+    rm -rf "$target.new"
+    mkdir -p "$target.new"
+    cp package.json package-lock.json "$target.new/"
+    (cd "$target.new" && quiet "$LOG_FILE" npm ci --no-audit --no-fund --ignore-scripts) || return 0
+    rm -rf "$target"
+    mv "$target.new" "$target"
+}

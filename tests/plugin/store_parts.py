@@ -22,6 +22,7 @@ def place(name: str, *files: str) -> Path:
 VERSITYGW = place("versitygw", "versitygw/go.mod", "versitygw/go.sum") / "versitygw"
 AZURITE = place("azurite", "store-servers/package.json", "store-servers/package-lock.json")
 AZURITE = AZURITE / "node_modules" / ".bin" / "azurite-blob"
+IAM_SIMULATE = place("iam-simulate", "iam-simulate/package.json", "iam-simulate/package-lock.json") / "node_modules"
 PYTHON_SERVERS = place("store-servers", "store-servers/requirements.lock")
 SERVERS_PYTHON = PYTHON_SERVERS / "bin" / "python"
 ARCHITECTURE = "arm64" if platform.machine() == "aarch64" else "amd64"
@@ -35,14 +36,15 @@ def _fake_gcs() -> Path:
 FAKE_GCS = _fake_gcs()
 
 
-def missing(path: Path, needs: str) -> str:
+def missing(path: Path, needs: str, build: str = BUILD) -> str:
     """Why this server can't be had, or empty."""
-    return "" if path.exists() else f"{path.name} is not there ({needs}{BUILD} makes it)"
+    return "" if path.exists() else f"{path.name} is not there ({needs}{build} makes it)"
 
 
 PROBES: dict[str, Callable[[], str]] = {
     "versitygw": lambda: missing(VERSITYGW, "needs Go; "),
     "azurite": lambda: missing(AZURITE, "needs npm; "),
+    "iam-simulate": lambda: missing(IAM_SIMULATE, "needs npm; ", "tools/iam-simulate/build.sh"),
     "swift": lambda: missing(PYTHON_SERVERS / "whole", ""),
     "moto": lambda: missing(PYTHON_SERVERS / "whole", ""),
     "fake-gcs-server": lambda: missing(FAKE_GCS, ""),

@@ -7,15 +7,7 @@ set -eu
 cd "$(dirname "$0")"
 . ../lib.sh
 
-CACHE="${XDG_CACHE_HOME:-$HOME/.cache}/remora"
 LOG_FILE="$REMORA_HOME/log/store-servers.log"
-
-# place NAME FILE...: the folder that belongs to this content.
-place() {
-    name=$1
-    shift
-    printf '%s/%s-%s' "$CACHE" "$name" "$(cat "$@" | sha256sum | cut -c1-16)"
-}
 
 versitygw() {
     target=$(place versitygw ../versitygw/go.mod ../versitygw/go.sum)
@@ -24,19 +16,6 @@ versitygw() {
     say "building versitygw from its Go modules (about two minutes, once)"
     (cd ../versitygw && quiet "$LOG_FILE" go build -o "$target.new/versitygw" github.com/versity/versitygw/cmd/versitygw) ||
         return 0
-    rm -rf "$target"
-    mv "$target.new" "$target"
-}
-
-azurite() {
-    target=$(place azurite package.json package-lock.json)
-    [ -e "$target/node_modules/.bin/azurite-blob" ] && return 0
-    has npm || return 0
-    say "installing azurite from npm (once)"
-    rm -rf "$target.new"
-    mkdir -p "$target.new"
-    cp package.json package-lock.json "$target.new/"
-    (cd "$target.new" && quiet "$LOG_FILE" npm ci --no-audit --no-fund --ignore-scripts) || return 0
     rm -rf "$target"
     mv "$target.new" "$target"
 }
@@ -59,6 +38,6 @@ if [ "${1:-build}" = lock ]; then
 fi
 mkdir -p "$CACHE"
 versitygw &
-azurite &
+npm_packages azurite "installing azurite from npm (once)" &
 python_servers &
 wait
