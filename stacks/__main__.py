@@ -16,12 +16,11 @@ def main() -> None:
     """Build what the stack's configuration names; its output `installation` is the installation document."""
     try:
         choice = choose(stack_values())
+        pulumi.export("installation", builder(choice)(choice))
     except ConfigError as error:
         for key, sentence in error.problems.items():
             pulumi.log.error(f"{pulumi.get_project()}:{key}: {sentence}")
         sys.exit("Nothing was created: the configuration can't be used.")
-    build = builder(choice)
-    pulumi.export("installation", build(choice))
 
 
 main()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from infra.aws.account import Account, MachineType, RefusedError, offered_types
@@ -54,23 +55,29 @@ class WorkersSide:
     groups: dict[str, WorkerGroup]
 
 
-def look(account: Account, settings: AwsInstallation, flavour: str, more: Sequence[tuple[str, str]] = ()) -> Found:
-    """Ask the account. `more`: further (key, machine type). Raises ConfigError with all that it refuses."""
-    wanted = [(f"groups[{number}].type", group.type) for number, group in enumerate(settings.groups)]
-    wanted += [("queue_type", settings.queue_type), *more]
+@contextmanager
+def refusals(flavour: str) -> Iterator[None]:
+    """What the account refuses, as an error of the configuration."""
     try:
-        types = offered_types(account, wanted)
-        images = {name: account.image(settings.image, name) for name in {kind.architecture for kind in types.values()}}
+        yield
     except RefusedError as error:
         raise ConfigError({f"{flavour}.{key}": sentence for key, sentence in error.problems.items()}) from error
+
+
+def look(account: Account, settings: AwsInstallation, more: Sequence[tuple[str, str]] = ()) -> Found:
+    """Ask the account. `more`: further (key, machine type). Raises RefusedError with all that is not offered."""
+    wanted = [(f"groups[{number}].type", group.type) for number, group in enumerate(settings.groups)]
+    wanted += [("queue_type", settings.queue_type), *more]
+    types = offered_types(account, wanted)
+    images = {name: account.image(settings.image, name) for name in {kind.architecture for kind in types.values()}}
     return Found(types, images, images[types[settings.queue_type].architecture])
 
 
 def build_workers(
     account: Account, labels: Labels, settings: AwsInstallation, advanced: Advanced, leader: Leader
 ) -> WorkersSide:
-    """Network, stores, identities, queue and groups of an installation."""
-    found = look(account, settings, labels.flavour)
+    """Network, stores, identities, queue and groups of an installation. Raises RefusedError."""
+    found = look(account, settings)
     network = Network(account, labels, _network(settings.network))
     stores = Stores(account, labels, StoresWish(leader.dashboard, advanced.retain_versions_days, advanced.kms_key))
     secrets = Secrets(account, labels, [group.slug for group in settings.groups], stores.key_arn)

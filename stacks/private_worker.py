@@ -12,7 +12,7 @@ from stacks.config.aws import PrivateWorkerAws
 from stacks.config.choice import Choice
 from stacks.document import aws_document
 from stacks.flavours import Build
-from stacks.on_aws import Leader, build_workers
+from stacks.on_aws import Leader, build_workers, refusals
 
 
 def build_on_aws(choice: Choice) -> pulumi.Output[dict[str, Any]]:
@@ -29,7 +29,8 @@ def build_on_aws(choice: Choice) -> pulumi.Output[dict[str, Any]]:
         release_keys=tuple(master.release_keys),
         outside=True,
     )
-    side = build_workers(account, labels, settings, choice.advanced, leader)
+    with refusals(choice.flavour):
+        side = build_workers(account, labels, settings, choice.advanced, leader)
     return aws_document(account, labels, settings, leader, side)
 
 

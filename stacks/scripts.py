@@ -6,8 +6,6 @@ import base64
 from importlib.metadata import version
 
 import pulumi
-from worker_bootstrap.startup.rendering import user_data
-from worker_bootstrap.startup.settings import AwsPlace, QueueStartup, Startup, Surroundings, WorkerStartup
 
 from infra.aws.account import Account
 from infra.aws.queue import QueueCard
@@ -16,6 +14,8 @@ from infra.aws.stores import Stores
 from infra.names import Labels
 from stacks.config.aws import AwsGroup
 from stacks.config.common import Advanced
+from worker_bootstrap.startup.rendering import user_data
+from worker_bootstrap.startup.settings import AwsPlace, QueueStartup, Startup, Surroundings, WorkerStartup
 
 
 def surroundings(advanced: Advanced) -> Surroundings:

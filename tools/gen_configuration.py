@@ -21,8 +21,8 @@ HEAD = """\
 # Configuration of an installation
 
 What a file of answers (`remora install --answers FILE`) or a stack (`pulumi config set --path`) holds: `flavour`,
-`provider`, one object that is named as the flavour, and `advanced`. Keys that are **needed** have no default. A key that
-is not here is refused, with the one that was probably meant.
+`provider`, one object that is named as the flavour, and `advanced`. Keys that are **needed** have no default. A key
+that is not here is refused, with the one that was probably meant.
 
 This page is generated from `stacks/config/`."""
 

@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 UV="${UV:-uv}"
-ALL="pyproject.toml tools/build-requirements.in"
+ALL="pyproject.toml tools/build-requirements.in --constraint tools/constraints.txt"
 lock() {
     output=$1
     shift

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 import pulumi_aws as aws
@@ -19,6 +20,7 @@ class RefusedError(Exception):
         super().__init__("\n".join(f"{key}: {sentence}" for key, sentence in problems.items()))
 
 
+GET_TYPE = "aws:ec2/getInstanceType:getInstanceType"
 IMAGE_OWNERS = {"debian-12": "136693071363", "ubuntu-24.04": "099720109477"}
 IMAGE_NAMES = {
     "debian-12": "debian-12-{arch}-*",
@@ -68,9 +70,11 @@ class Account:
         )
         if not offered.locations:
             return None
-        found = aws.ec2.get_instance_type(instance_type=name, opts=self._options)
-        architecture = "arm64" if "arm64" in found.supported_architectures else "x86_64"
-        gpus = ", ".join(f"{gpu.count} x {gpu.manufacturer} {gpu.name}" for gpu in found.gpuses)
+        # Asked in the raw: the SDK's own class refuses a clock speed that is a whole number.
+        asked = pulumi.runtime.invoke(GET_TYPE, {"instanceType": name}, self._options)
+        found: dict[str, Any] = asked.value or {}
+        architecture = "arm64" if "arm64" in found.get("supportedArchitectures", ()) else "x86_64"
+        gpus = ", ".join(f"{gpu['count']} x {gpu['manufacturer']} {gpu['name']}" for gpu in found.get("gpuses") or ())
         return MachineType(name, architecture, gpus, frozenset(offered.locations))
 
     def image(self, wanted: str, architecture: str) -> str:

@@ -33,11 +33,9 @@ class Firewall(AwsComponent):
             name,
             description=what,
             vpc_id=network.vpc_id,
-            # Rules stand apart: what is written here would fight with them.
-            opts=self._child(ignore=["ingress", "egress"]),
-        )
-        aws.vpc.SecurityGroupEgressRule(
-            f"{name}-out", security_group_id=group.id, ip_protocol="-1", cidr_ipv4=EVERYWHERE, opts=self._child()
+            egress=[{"protocol": "-1", "from_port": 0, "to_port": 0, "cidr_blocks": [EVERYWHERE]}],
+            # Who may come in stands in rules of their own: written here as well, they would fight.
+            opts=self._child(ignore=["ingress"]),
         )
         return group.id
 

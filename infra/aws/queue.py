@@ -70,7 +70,7 @@ class Queue(AwsComponent):
             ami=wish.image,
             instance_type=wish.machine_type,
             iam_instance_profile=wish.profile,
-            primary_network_interface={"network_interface_id": card.interface},
+            network_interfaces=[{"device_index": 0, "network_interface_id": card.interface}],
             user_data_base64=wish.user_data,
             metadata_options={"http_tokens": "required", "http_endpoint": "enabled", "http_put_response_hop_limit": 1},
             root_block_device={"encrypted": True, "volume_size": wish.disk_gb, "volume_type": "gp3"},

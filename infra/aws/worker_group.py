@@ -44,7 +44,8 @@ class WorkerGroup(AwsComponent):
             min_size=0,
             max_size=wish.ceiling,
             vpc_zone_identifiers=list(wish.subnet_ids),
-            launch_template={"id": template.id, "version": template.latest_version.apply(str)},
+            # New machines take the newest script and image; the group itself is never changed by them.
+            launch_template={"id": template.id, "version": "$Latest"},
             suspended_processes=list(SUSPENDED),
             protect_from_scale_in=True,
             health_check_type="EC2",

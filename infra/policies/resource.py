@@ -50,7 +50,8 @@ def of_state(export: Mapping[str, Any]) -> list[Resource]:
         Resource(
             kind=row["type"],
             name=row["urn"].rpartition("::")[2],
-            inputs=row.get("inputs", {}),
+            # Tags that the provider gives to everything show in what came out of it.
+            inputs={**row.get("inputs", {}), "tagsAll": row.get("outputs", {}).get("tagsAll") or {}},
             protect=bool(row.get("protect")),
             retain=bool(row.get("retainOnDelete")),
             ignored=frozenset(row.get("ignoreChanges", ())),

@@ -15,6 +15,7 @@ from functools import cache, cached_property
 from typing import Any
 
 from pulumi import _types as types
+
 from support.terraform import Schemas
 from support.values import Block
 

@@ -132,7 +132,7 @@ def test_every_rule_is_broken_once_here() -> None:
 
 def test_an_exported_state_is_read() -> None:
     row = {"urn": "urn:pulumi:s::remora::aws:s3/bucket:Bucket::data", "custom": True, "type": BUCKET.kind}
-    row |= {"inputs": {"bucket": "b"}, "protect": True, "retainOnDelete": True}
+    row |= {"inputs": {"bucket": "b"}, "outputs": {"tagsAll": TAGS}, "protect": True, "retainOnDelete": True}
     stack = {
         "urn": "urn:pulumi:s::remora::pulumi:pulumi:Stack::remora-s",
         "custom": False,
@@ -140,4 +140,4 @@ def test_an_exported_state_is_read() -> None:
     }
     provider = {"urn": "urn:pulumi:s::remora::pulumi:providers:aws::p", "custom": True, "type": "pulumi:providers:aws"}
     found = of_state({"deployment": {"resources": [stack, provider, row]}})
-    assert found == [Resource(BUCKET.kind, "data", {"bucket": "b"}, True, True)]
+    assert found == [Resource(BUCKET.kind, "data", {"bucket": "b", "tagsAll": TAGS}, True, True)]

@@ -2,9 +2,8 @@
 
 import json
 
-import pulumi_aws as aws
-
 import pulumi
+import pulumi_aws as aws
 
 config = pulumi.Config()
 tags = {"installation": "smoke"}

@@ -1,0 +1,149 @@
+"""A private worker in AWS by the real CLI: what `pulumi up` makes, keeps, changes, removes, and never touches."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.installation import InstallationDocument
+from infra.policies.resource import of_state
+from infra.policies.rules import violations
+from support.cli import Project, Pulumi
+from support.cloud import AwsCloud
+from support.events import Run
+from support.moto_differences import real_changes
+
+pytestmark = [pytest.mark.needs("pulumi", "terraform-aws", "moto"), pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).parents[2]
+MASTER = {
+    "dashboard": "https://remora.example.com",
+    "addresses": ["203.0.113.7/32"],
+    "release_keys": [base64.b64encode(bytes(32)).decode()],
+    "principal": "arn:aws:iam::444455556666:role/remora-master",
+    "external_id": "planted-external-id-0123456789",
+}
+GROUPS = [{"type": "m5.large", "max": 3}, {"type": "g4dn.xlarge", "max": 2, "market": "spot"}]
+
+
+def done(run: Run) -> Run:
+    assert run.ok, run.output[-6000:]
+    print(f"{run.seconds:5.1f} s  {run.counts}")
+    return run
+
+
+def private_worker(pulumi: Pulumi, cloud: AwsCloud, stack: str = "lab", **settings: Any) -> Project:
+    project = pulumi.project(ROOT, "stacks", "Pulumi.yaml", stack=stack)
+    image = cloud.ask("ec2", "register_image", Name=f"image-{stack}", Architecture="x86_64")["ImageId"]
+    values = {"name": stack, "region": "eu-west-1", "master": MASTER, "groups": GROUPS, "image": image, **settings}
+    project.set("remora:flavour", "private_worker")
+    project.set("remora:provider", "aws")
+    project.set("remora:private_worker", json.dumps(values))
+    return project
+
+
+def groups(cloud: AwsCloud) -> list[dict[str, Any]]:
+    return cloud.ask("autoscaling", "describe_auto_scaling_groups")["AutoScalingGroups"]
+
+
+def asked(project: Project) -> dict[str, Any]:
+    return json.loads(project.run("config", "get", "--stack", project.stack, "remora:private_worker"))
+
+
+def no_value_is_given(cloud: AwsCloud) -> None:
+    """Secrets are places: the queue's machine fills them, not Pulumi."""
+    secrets = cloud.ask("secretsmanager", "list_secrets")["SecretList"]
+    assert len(secrets) == 4
+    for secret in secrets:
+        assert not cloud.ask("secretsmanager", "describe_secret", SecretId=secret["ARN"]).get("VersionIdsToStages")
+
+
+def scripts_are_plain(cloud: AwsCloud) -> None:
+    """Start-up scripts name their group and where secrets are, and fit into what AWS takes."""
+    versions = cloud.ask("ec2", "describe_launch_template_versions", Versions=["$Latest"])["LaunchTemplateVersions"]
+    scripts = [base64.b64decode(version["LaunchTemplateData"]["UserData"]) for version in versions]
+    assert [(script[:9], len(script) <= 16_384) for script in scripts] == [(b"#!/bin/sh", True)] * len(scripts)
+    assert {"m5-large", "g4dn-xlarge-spot"} == {
+        slug for slug in ("m5-large", "g4dn-xlarge-spot") for script in scripts if slug.encode() in script
+    }
+
+
+def test_it_comes_up_keeps_the_rules_stays_and_goes(pulumi: Pulumi, aws_cloud: AwsCloud) -> None:
+    project = private_worker(pulumi, aws_cloud)
+    before = aws_cloud.contents()
+    planned = done(project.preview())
+    assert aws_cloud.contents() == before
+    made = done(project.up())
+    assert made.counts["create"] == planned.counts["create"]
+    assert real_changes(done(project.preview())) == []
+
+    document = InstallationDocument.model_validate(project.outputs()["installation"])
+    assert [group.slug for group in document.groups] == ["m5-large", "g4dn-xlarge-spot"]
+    assert document.groups[1].gpu_spec and document.access is not None
+    state = project.export()
+    assert violations(of_state(state)) == []
+    assert Counter(row["type"] for row in state["deployment"]["resources"])["aws:s3/bucket:Bucket"] == 4
+
+    no_value_is_given(aws_cloud)
+    scripts_are_plain(aws_cloud)
+
+    # What the control plane did is not undone, whatever is asked of Pulumi.
+    name = document.groups[0].settings["group"]
+    aws_cloud.ask("autoscaling", "set_desired_capacity", AutoScalingGroupName=name, DesiredCapacity=2)
+    assert real_changes(done(project.preview())) == []
+    done(project.refresh())
+    assert real_changes(done(project.up())) == []
+    assert sorted(len(group["Instances"]) for group in groups(aws_cloud)) == [0, 2]
+
+    # A change touches its group alone.
+    raised = [{**GROUPS[0], "max": 9}, GROUPS[1]]
+    project.set("remora:private_worker", json.dumps({**asked(project), "groups": raised}))
+    changes = [change for change in real_changes(done(project.up())) if change.type.startswith("aws:")]
+    assert [(change.op, change.name) for change in changes] == [("update", "remora-lab-m5-large")]
+    assert {group["MaxSize"] for group in groups(aws_cloud)} == {9, 2}
+    assert sorted(len(group["Instances"]) for group in groups(aws_cloud)) == [0, 2]
+
+    aws_cloud.ask("autoscaling", "update_auto_scaling_group", AutoScalingGroupName=name, DesiredCapacity=0)
+    done(project.destroy("--exclude-protected"))
+    left = {thing.partition(" ")[0] for thing in aws_cloud.contents() - before}
+    assert left == {"Buckets", "Keys"}
+    assert {row["type"] for row in project.export()["deployment"]["resources"] if row.get("protect")} >= {
+        "aws:s3/bucket:Bucket",
+        "aws:kms/key:Key",
+        "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
+    }
+
+
+@pytest.mark.slow
+def test_two_installations_stand_beside_each_other(pulumi: Pulumi, aws_cloud: AwsCloud) -> None:
+    first = private_worker(pulumi, aws_cloud, "lab")
+    second = private_worker(pulumi, aws_cloud, "other", groups=GROUPS[:1])
+    done(first.up())
+    done(second.up())
+    assert real_changes(done(first.preview())) == []
+    assert len(groups(aws_cloud)) == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"groups": [{"type": "m5.huge"}]}, "groups[0].type: m5.huge is not offered in eu-west-1"),
+        ({"queue_type": "x9.small"}, "queue_type: x9.small is not offered in eu-west-1"),
+        ({"image": "ami-00000000000000000"}, "image: ami-00000000000000000 (x86_64) is not in eu-west-1"),
+        ({"region": "nowhere"}, "private_worker.region:"),
+        ({"name": "a-name-that-is-far-too-long"}, "private_worker.name:"),
+    ],
+)
+def test_what_the_account_refuses_is_said_before_anything_is_made(
+    settings: dict[str, Any], said: str, pulumi: Pulumi, aws_cloud: AwsCloud
+) -> None:
+    project = private_worker(pulumi, aws_cloud, **settings)
+    before = aws_cloud.contents()
+    refused = project.up()
+    assert not refused.ok and said in refused.output
+    assert aws_cloud.contents() == before
