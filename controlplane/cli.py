@@ -22,6 +22,7 @@ from controlplane.embedded.first_run import accounts
 from controlplane.embedded.sources import read_sources
 from controlplane.embedded.status import look
 from controlplane.environments.importing import Importer, parse_document
+from controlplane.environments.opening import open_references
 from controlplane.errors import ValidationError
 from controlplane.releases.cli import app as releases_app
 from controlplane.security.vault import Vault
@@ -136,7 +137,7 @@ def import_installation(file: Path) -> None:
         document = parse_document(file.read_bytes())
         vault = Vault.from_file(settings.keys_dir / "secret.key")
         with open_database(settings).begin(SYSTEM) as session:
-            Importer(vault, utc_now).run(session, document)
+            Importer(vault, open_references(settings), utc_now).run(session, document)
     typer.echo(f"Installation {document.name}: {len(document.groups)} worker groups, {len(document.stores)} stores.")
 
 

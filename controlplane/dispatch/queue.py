@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import redis
@@ -14,6 +12,8 @@ from redis.retry import Retry
 
 from controlplane.dispatch.errors import QueueError, QueueRefusedError
 from controlplane.environments.models import Installation
+from controlplane.environments.references import References, UnreadableError
+from infra.installation import AccessSpec
 from worker_bootstrap.protocol import codec, crypto, names
 from worker_bootstrap.protocol.address import TlsLine, explain, plain_problem
 from worker_bootstrap.protocol.errors import ProtocolError
@@ -51,31 +51,25 @@ class QueueAddress:
         return {**login, **checks, **{name: path for name, path in files.items() if path}}
 
 
-def address_of(installation: Installation | None, default_url: str) -> QueueAddress:
-    """The queue of an installation; without one of its own, that of the settings. Raises QueueRefusedError."""
+def address_of(installation: Installation | None, default_url: str, references: References) -> QueueAddress:
+    """The queue of an installation; without one of its own, that of the settings. Raises QueueError."""
     if installation is None or not installation.queue_url:
         return QueueAddress(default_url)
     spec: dict[str, Any] = installation.document.get("queue", {})
-    return QueueAddress(
-        url=installation.queue_url,
-        user=spec.get("user", names.MASTER_USER),
-        password=_secret(spec.get("password", "")),
-        ca=spec.get("ca", ""),
-        certificate=spec.get("certificate", ""),
-        key=spec.get("key", ""),
-    )
-
-
-def _secret(reference: str) -> str:
-    """The password that `env:NAME` or `file:PATH` names: read when it is used, never stored."""
-    kind, _, place = reference.partition(":")
+    given = installation.document.get("access")
+    access = AccessSpec.model_validate(given) if given else None
     try:
-        value = Path(place).read_text().strip() if kind == "file" else os.environ.get(place, "")
-    except OSError as error:
-        raise QueueRefusedError(f"the queue's password: {reference} can't be read ({error.strerror})") from error
-    if kind not in ("env", "file") or not value:
-        raise QueueRefusedError(f"the queue's password: {reference or 'no reference'} gives none")
-    return value
+        return QueueAddress(
+            url=installation.queue_url,
+            user=spec.get("user", names.MASTER_USER),
+            password=references.value(spec.get("password", ""), access),
+            ca=references.file(spec.get("ca", ""), access),
+            certificate=references.file(spec.get("certificate", ""), access),
+            key=references.file(spec.get("key", ""), access),
+        )
+    except UnreadableError as error:
+        kind = QueueError if error.passing else QueueRefusedError
+        raise kind(f"how to reach the workers' queue: {error}") from error
 
 
 class Queue:
@@ -201,14 +195,15 @@ class Queue:
 class QueueProvider:
     """Queues by installation, each connected at its first use."""
 
-    def __init__(self, url: str, timeout: float = 5.0) -> None:
+    def __init__(self, url: str, references: References, timeout: float = 5.0) -> None:
         self._url = url
+        self._references = references
         self._timeout = timeout
         self._queues: dict[QueueAddress, Queue] = {}
 
     def get(self, installation: Installation | None = None) -> Queue:
         """The queue of this installation, or of the settings. Raises QueueError when there is no address."""
-        address = address_of(installation, self._url)
+        address = address_of(installation, self._url, self._references)
         if address not in self._queues:
             self._queues[address] = Queue(address, self._timeout)
         return self._queues[address]

@@ -21,6 +21,7 @@ from controlplane.embedded.files import kept_key, kept_secret, private_folder, w
 from controlplane.embedded.ports import kept_port
 from controlplane.embedded.redis import RedisAccess, password_file, prepare_redis
 from controlplane.environments.importing import Importer
+from controlplane.environments.opening import open_references
 from controlplane.security.vault import Vault
 from controlplane.settings import Settings
 from infra.installation import GroupSpec, InstallationDocument, QueueSpec, StoreSpec
@@ -53,7 +54,7 @@ def prepare(settings: Settings, clock: Clock = utc_now) -> Settings:
     db = Database(engine)
     _keep_login(settings, accounts(settings, db, clock), db)
     with db.begin(SYSTEM) as session:
-        Importer(vault, clock).run(session, document(settings, redis))
+        Importer(vault, open_references(settings, clock), clock).run(session, document(settings, redis))
     _keep_agent(settings, redis)
     engine.dispose()
     return settings

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pydantic
 from sqlalchemy import select
@@ -14,9 +12,10 @@ from controlplane.clock import Clock
 from controlplane.db.ids import uuid7
 from controlplane.dispatch.keys import make_key
 from controlplane.environments.models import GroupAccess, Installation, InstallationKey, Store, WorkerGroup
+from controlplane.environments.references import References, UnreadableError
 from controlplane.errors import ValidationError
 from controlplane.security.vault import Vault
-from infra.installation import GroupSpec, InstallationDocument, StoreSpec
+from infra.installation import AccessSpec, GroupSpec, InstallationDocument, StoreSpec
 from worker_bootstrap.protocol.address import plain_problem
 
 MIN_SECRET = 16
@@ -35,27 +34,12 @@ def parse_document(text: str | bytes) -> InstallationDocument:
         raise ValidationError(fields) from error
 
 
-def resolve_reference(reference: str, field: str) -> str:
-    """The secret that `env:NAME` or `file:PATH` names. Raises ValidationError for `field`."""
-    kind, _, place = reference.partition(":")
-    value = ""
-    if kind == "env":
-        value = os.environ.get(place, "")
-    elif kind == "file":
-        path = Path(place)
-        value = path.read_text().strip() if path.is_file() else ""
-    else:
-        raise ValidationError({field: f"References of kind {kind!r} can't be read here; use env:NAME or file:PATH."})
-    if len(value) < MIN_SECRET:
-        raise ValidationError({field: f"{reference} holds no secret of at least {MIN_SECRET} characters."})
-    return value
-
-
 class Importer:
     """Writes documents into the database; the same document again changes nothing."""
 
-    def __init__(self, vault: Vault, clock: Clock) -> None:
+    def __init__(self, vault: Vault, references: References, clock: Clock) -> None:
         self._vault = vault
+        self._references = references
         self._clock = clock
 
     def run(self, session: Session, document: InstallationDocument, organization_id: str | None = None) -> Installation:
@@ -80,7 +64,8 @@ class Importer:
         for spec in document.stores:
             self._store(session, installation, spec)
         for number, spec in enumerate(document.groups):
-            self._group(session, installation, spec, f"groups.{number}.join_secret")
+            secret = self._secret(spec.join_secret, document.access, f"groups.{number}.join_secret")
+            self._group(session, installation, spec, secret)
         self._disable_others(session, installation, {spec.slug for spec in document.groups})
         return installation
 
@@ -99,8 +84,16 @@ class Importer:
         row.kind, row.config = spec.kind, {**spec.options, place: spec.location}
         session.flush()
 
-    def _group(self, session: Session, installation: Installation, spec: GroupSpec, field: str) -> None:
-        secret = resolve_reference(spec.join_secret, field)
+    def _secret(self, reference: str, access: AccessSpec | None, field: str) -> str:
+        try:
+            value = self._references.value(reference, access)
+        except UnreadableError as error:
+            raise ValidationError({field: str(error)}) from error
+        if len(value) < MIN_SECRET:
+            raise ValidationError({field: f"{reference} holds no secret of at least {MIN_SECRET} characters."})
+        return value
+
+    def _group(self, session: Session, installation: Installation, spec: GroupSpec, secret: str) -> None:
         query = select(WorkerGroup).where(WorkerGroup.installation_id == installation.id)
         row = session.scalar(query.where(WorkerGroup.slug == spec.slug))
         is_new = row is None

@@ -35,6 +35,7 @@ from controlplane.dispatch.sender import Sender
 from controlplane.dispatch.slow import SlowAnswers
 from controlplane.dispatch.waiting import WaitingReasons
 from controlplane.environments.models import Installation
+from controlplane.environments.opening import open_references
 from controlplane.processes.common import configure_logs, stop_event
 from controlplane.security.signing import derive
 from controlplane.security.vault import Vault
@@ -87,7 +88,7 @@ def build_parts(settings: Settings) -> Parts:
         db=Database(make_engine(settings.database_url.get_secret_value())),
         vault=vault,
         keys=KeyRing(vault),
-        queues=QueueProvider(settings.queue_url.get_secret_value()),
+        queues=QueueProvider(settings.queue_url.get_secret_value(), open_references(settings)),
         stores=stores,
         logins=LoginDesk(vault, settings, utc_now),
         password_key=derive(secret, "queue-password"),

@@ -15,6 +15,7 @@ from controlplane.data.stores.opening import StoreOpener
 from controlplane.data.stores.registry import StoreRegistry
 from controlplane.db.session import Database, make_engine
 from controlplane.dispatch.queue import QueueProvider
+from controlplane.environments.opening import open_references
 from controlplane.logs.service import LogReader
 from controlplane.processes.common import configure_logs
 from controlplane.settings import Settings
@@ -64,9 +65,10 @@ def build(settings: Settings, on_failure: Callable[[], None]) -> tuple[Hub, ASGI
     secret = (settings.keys_dir / "secret.key").read_bytes()
     stores = StoreRegistry(StoreOpener(settings, secret, utc_now).open)
     queue_url = settings.queue_url.get_secret_value()
-    logs = LogReader(stores, QueueProvider(queue_url))
+    references = open_references(settings)
+    logs = LogReader(stores, QueueProvider(queue_url, references))
     db = Database(make_engine(settings.database_url.get_secret_value()))
-    hub = Hub(Sources(db, logs, queue_url), settings, on_failure)
+    hub = Hub(Sources(db, logs, queue_url, references), settings, on_failure)
     return hub, create_app(settings, Tickets(secret, settings.stream_ticket_ttl, utc_now), hub)
 
 

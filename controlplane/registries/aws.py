@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import hmac
 import os
 import re
 from datetime import UTC, datetime
@@ -12,7 +10,14 @@ from datetime import UTC, datetime
 import httpx
 
 from controlplane.clock import Clock
-from controlplane.data.stores.aws_identity import AwsIdentity, AwsKey, MachineIdentity, RoleIdentity
+from controlplane.data.stores.aws_identity import (
+    AwsIdentity,
+    AwsKey,
+    MachineIdentity,
+    RoleIdentity,
+    refusal,
+    signed_headers,
+)
 from controlplane.data.stores.base import StoreError
 from controlplane.registries.login import Login, LoginError, Opened
 
@@ -57,7 +62,7 @@ class AwsLogins:
         base = os.environ.get("AWS_ENDPOINT_URL_ECR", f"https://api.ecr.{region}.{suffix}").rstrip("/")
         headers = {"Content-Type": CONTENT, "X-Amz-Target": TARGET}
         body = b"{}"
-        signed = signed_headers(key, region, base.partition("://")[2], headers, body, self._clock())
+        signed = signed_headers(key, (region, "ecr"), base.partition("://")[2], headers, body, self._clock())
         try:
             answer = httpx.post(f"{base}/", headers=signed, content=body, timeout=SECONDS, trust_env=False)
         except httpx.HTTPError as error:
@@ -67,28 +72,6 @@ class AwsLogins:
         entry = answer.json()["authorizationData"][0]
         username, _, password = base64.b64decode(entry["authorizationToken"]).decode().partition(":")
         return Login(username, password, datetime.fromtimestamp(float(entry["expiresAt"]), UTC))
-
-
-def signed_headers(
-    key: AwsKey, region: str, host: str, headers: dict[str, str], body: bytes, now: datetime
-) -> dict[str, str]:
-    """The headers with a signature (Signature Version 4) over all of them and the body. Pure."""
-    stamp = now.strftime("%Y%m%dT%H%M%SZ")
-    sent = {**headers, "Host": host, "X-Amz-Date": stamp}
-    if key.token:
-        sent["X-Amz-Security-Token"] = key.token
-    lower = {name.lower(): value.strip() for name, value in sent.items()}
-    names = ";".join(sorted(lower))
-    lines = "".join(f"{name}:{lower[name]}\n" for name in sorted(lower))
-    canonical = "\n".join(("POST", "/", "", lines, names, hashlib.sha256(body).hexdigest()))
-    scope = "/".join((stamp[:8], region, "ecr", "aws4_request"))
-    text = "\n".join(("AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()))
-    secret = f"AWS4{key.secret}".encode()
-    for part in scope.split("/"):
-        secret = hmac.new(secret, part.encode(), hashlib.sha256).digest()
-    signature = hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
-    proof = f"Credential={key.key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
-    return {**sent, "Authorization": f"AWS4-HMAC-SHA256 {proof}"}
 
 
 KEY_UNKNOWN = "The access key is not known or not active: make another one and put it here."
@@ -108,10 +91,6 @@ REMEDIES = {
 
 
 def _refused(status: int, text: str) -> LoginError:
-    """AWS says it as JSON, and as XML where it has not yet looked at what is asked."""
-    codes = re.search(r'(?:"__type"\s*:\s*"(?:[^"#]*#)?|<Code>)(\w+)', text)
-    sentences = re.search(r'(?:"[mM]essage"\s*:\s*"|<Message>)([^"<]*)', text)
-    code = codes[1] if codes else str(status)
-    said = " ".join(sentences[1].split())[:300] if sentences else ""
+    code, said = refusal(text)
     remedy = REMEDIES.get(code, "Look at the key or role in AWS.")
-    return LoginError(f"AWS refuses ({code}): {said} {remedy}", is_refused=status < 500)
+    return LoginError(f"AWS refuses ({code or status}): {said} {remedy}", is_refused=status < 500)

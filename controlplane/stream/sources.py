@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from controlplane.db.session import SYSTEM, Database, Scope
 from controlplane.dispatch.queue import QueueAddress, address_of
 from controlplane.environments.models import Installation, Worker
+from controlplane.environments.references import References
 from controlplane.executions.models import FINAL, Attempt, Execution
 from controlplane.logs.lines import Line
 from controlplane.logs.models import LogSegment
@@ -71,10 +72,11 @@ class Tail:
 class Sources:
     """Reads of the database (one short query each) and of stored lines."""
 
-    def __init__(self, db: Database, logs: LogReader, queue_url: str) -> None:
+    def __init__(self, db: Database, logs: LogReader, queue_url: str, references: References) -> None:
         self._db = db
         self._logs = logs
         self._queue_url = queue_url
+        self._references = references
 
     def close(self) -> None:
         """Close the database's connections."""
@@ -96,7 +98,7 @@ class Sources:
             row = session.get_one(Attempt, attempt)
             worker = session.get_one(Worker, row.worker_id)
             installation = session.get(Installation, worker.installation_id)
-            queue = address_of(installation, self._queue_url)
+            queue = address_of(installation, self._queue_url, self._references)
             return Tail(queue, names.tail(worker.id, attempt), worker.signing_key)
 
     def stored(self, attempt: str, after: int) -> StoredLines:

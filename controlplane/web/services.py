@@ -19,6 +19,7 @@ from controlplane.data.stores.registry import StoreRegistry
 from controlplane.data.uploads import UploadsService
 from controlplane.db.session import Database, make_engine
 from controlplane.dispatch.queue import QueueProvider
+from controlplane.environments.opening import open_references
 from controlplane.executions.comments import CommentsService
 from controlplane.executions.service import ExecutionsService
 from controlplane.git.preparing import Preparing
@@ -78,7 +79,7 @@ def build_services(settings: Settings, clock: Clock = utc_now) -> Services:
     db = Database(make_engine(settings.database_url.get_secret_value()))
     opener = StoreOpener(settings, secret, clock)
     stores = StoreRegistry(opener.open)
-    queues = QueueProvider(settings.queue_url.get_secret_value())
+    queues = QueueProvider(settings.queue_url.get_secret_value(), open_references(settings, clock))
     audit = AuditService(clock)
     limits = Limits(settings.limits)
     chores = ChoreService(KINDS)

@@ -75,14 +75,19 @@ class TestAws:
     def test_a_role_gets_a_token(
         self, aws: AwsServer, ecr: Callable[..., Login], tokens: TokenServer, monkeypatch: pytest.MonkeyPatch, role: str
     ) -> None:
-        # STS is asked by a signed address, which moto does not know for STS; the keys that it gives are moto's.
+        # moto would not look at the external id, so that what is asked is looked at here; the keys are moto's.
         answer = "".join(f"<{name}>{value}</{name}>" for name, value in aws.assumed.items())
-        tokens.answers["/"] = lambda form, headers: (200, f"<AssumeRoleResponse>{answer}</AssumeRoleResponse>")
+        forms: list[Any] = []
+
+        def assume(form: Any, headers: Any) -> tuple[int, str]:
+            forms.append(form)
+            return 200, f"<AssumeRoleResponse>{answer}</AssumeRoleResponse>"
+
+        tokens.answers["/"] = assume
         monkeypatch.setenv("AWS_ENDPOINT_URL_STS", tokens.url)
         assert ecr(role_name=role).username == "AWS"
-        query = parse_qs(tokens.asked[0].partition("?")[2])
-        assert query["RoleArn"] == ["arn:aws:iam::123456789012:role/puller"]
-        assert query["ExternalId"] == [ORGANIZATION]
+        assert forms[0]["RoleArn"] == "arn:aws:iam::123456789012:role/puller"
+        assert forms[0]["ExternalId"] == ORGANIZATION
 
     def test_a_wrong_secret(self, aws: AwsServer, ecr: Callable[..., Login]) -> None:
         with pytest.raises(LoginError, match="not that of this access key id: type it again") as error:

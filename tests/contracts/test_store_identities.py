@@ -113,9 +113,9 @@ def test_a_role_is_taken_on_with_the_organisation_as_external_id(cloud, clock, m
     assert identity.key().key_id == "ASIA"
     identity.key()
     assert len(cloud.seen) == 1, "it is kept while it lives"
-    asked = cloud.seen[0]["query"]
+    asked = {name: values[0] for name, values in parse_qs(cloud.seen[0]["body"]).items()}
     assert (asked["Action"], asked["ExternalId"]) == ("AssumeRole", "the-organisation")
-    assert asked["X-Amz-Credential"].endswith("/eu-north-1/sts/aws4_request")
+    assert "/eu-north-1/sts/aws4_request," in cloud.seen[0]["headers"]["Authorization"]
 
 
 def test_a_key_is_renewed_before_its_addresses_would_outlive_it(cloud, monkeypatch):
@@ -139,6 +139,13 @@ def test_a_refused_role_says_what_aws_says(cloud, clock, monkeypatch):
     assert code_of(identity.key) == "denied"
     with pytest.raises(Exception, match="not authorized to perform: sts:AssumeRole"):
         identity.key()
+
+
+def test_a_token_service_that_fails_is_no_refusal(cloud, clock, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", cloud.url)
+    cloud.answers["/"] = lambda _: (503, "")
+    identity = RoleIdentity(GivenKey(AwsKey("A", "s")), "arn:x", "", "eu-north-1", clock)
+    assert code_of(identity.key) == "unavailable"
 
 
 def test_the_role_of_an_instance(cloud, clock, monkeypatch):

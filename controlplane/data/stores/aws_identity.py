@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 import os
+import re
 import threading
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
@@ -18,12 +20,10 @@ import httpx
 from controlplane.clock import Clock
 from controlplane.data.stores.base import StoreError
 from controlplane.data.stores.deadline import seconds_left
-from controlplane.data.stores.sigv4 import Request, presign_aws
 
 SECONDS = 10.0
 # An address never lives longer than the keys that signed it.
 MARGIN = timedelta(seconds=1200)
-EMPTY = hashlib.sha256(b"").hexdigest()
 CONTAINER_HOST = "http://169.254.170.2"
 METADATA_HOST = "http://169.254.169.254"
 
@@ -104,20 +104,20 @@ class MachineIdentity(_Renewed):
             "RoleSessionName": "remora",
             "WebIdentityToken": file.read_text().strip(),
         }
-        return _of_sts(_get(f"{sts_address(region)}/?{urlencode(query)}"))
+        return _of_sts(_ask(f"{sts_address(region)}/?{urlencode(query)}"))
 
     @staticmethod
     def _of_container(address: str) -> AwsKey:
         file = os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
         token = Path(file).read_text().strip() if file else os.environ.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")
-        return _of_json(_get(address, {"Authorization": token} if token else {}))
+        return _of_json(_ask(address, {"Authorization": token} if token else {}))
 
     @staticmethod
     def _of_instance(host: str) -> AwsKey:
         ask = {"X-aws-ec2-metadata-token-ttl-seconds": "300"}
-        token = {"X-aws-ec2-metadata-token": _get(f"{host}/latest/api/token", ask, "PUT")}
+        token = {"X-aws-ec2-metadata-token": _ask(f"{host}/latest/api/token", ask, "PUT")}
         roles = f"{host}/latest/meta-data/iam/security-credentials/"
-        return _of_json(_get(roles + _get(roles, token).split("\n")[0].strip(), token))
+        return _of_json(_ask(roles + _ask(roles, token).split("\n")[0].strip(), token))
 
 
 class RoleIdentity(_Renewed):
@@ -140,10 +140,43 @@ class RoleIdentity(_Renewed):
         }
         if self._external_id:
             query["ExternalId"] = self._external_id
-        key = self._base.key()
-        request = Request("GET", sts_address(self._region), "/", query, payload=EMPTY)
+        base, body = sts_address(self._region), urlencode(query).encode()
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
         place = (self._region, "sts")
-        return _of_sts(_get(presign_aws(request, key.key_id, key.secret, place, self._clock(), 60, key.token)))
+        signed = signed_headers(self._base.key(), place, base.partition("://")[2], headers, body, self._clock())
+        return _of_sts(_ask(f"{base}/", signed, "POST", body))
+
+
+def signed_headers(
+    key: AwsKey, place: tuple[str, str], host: str, headers: dict[str, str], body: bytes, now: datetime
+) -> dict[str, str]:
+    """Headers of a POST to `/` with a signature (Signature Version 4) over all and the body. Pure.
+
+    `place` is (region, service).
+    """
+    stamp = now.strftime("%Y%m%dT%H%M%SZ")
+    sent = {**headers, "Host": host, "X-Amz-Date": stamp}
+    if key.token:
+        sent["X-Amz-Security-Token"] = key.token
+    lower = {name.lower(): value.strip() for name, value in sent.items()}
+    names = ";".join(sorted(lower))
+    lines = "".join(f"{name}:{lower[name]}\n" for name in sorted(lower))
+    canonical = "\n".join(("POST", "/", "", lines, names, hashlib.sha256(body).hexdigest()))
+    scope = "/".join((stamp[:8], *place, "aws4_request"))
+    text = "\n".join(("AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()))
+    secret = f"AWS4{key.secret}".encode()
+    for part in scope.split("/"):
+        secret = hmac.new(secret, part.encode(), hashlib.sha256).digest()
+    signature = hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+    proof = f"Credential={key.key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
+    return {**sent, "Authorization": f"AWS4-HMAC-SHA256 {proof}"}
+
+
+def refusal(text: str) -> tuple[str, str]:
+    """(code, sentence) of a refusal, or empty. AWS says it as JSON, and as XML where it has not yet looked further."""
+    codes = re.search(r'(?:"__type"\s*:\s*"(?:[^"#]*#)?|<Code>)(\w+)', text)
+    sentences = re.search(r'(?:"[mM]essage"\s*:\s*"|<Message>)([^"<]*)', text)
+    return (codes[1] if codes else ""), (" ".join(sentences[1].split())[:300] if sentences else "")
 
 
 def sts_address(region: str) -> str:
@@ -152,22 +185,18 @@ def sts_address(region: str) -> str:
     return os.environ.get("AWS_ENDPOINT_URL_STS", f"https://sts.{region}.{suffix}").rstrip("/")
 
 
-def _get(address: str, headers: dict[str, str] | None = None, method: str = "GET") -> str:
+def _ask(address: str, headers: dict[str, str] | None = None, method: str = "GET", body: bytes = b"") -> str:
     """What an address says that AWS or the operator named. Raises StoreError `denied`, `unavailable`."""
     try:
-        answer = httpx.request(method, address, headers=headers, timeout=seconds_left(SECONDS), trust_env=False)
+        limit = seconds_left(SECONDS)
+        answer = httpx.request(method, address, headers=headers, content=body, timeout=limit, trust_env=False)
     except httpx.HTTPError as error:
         raise StoreError("unavailable", f"no access key of AWS can be had here: {type(error).__name__}") from error
     if answer.status_code != 200:
-        raise StoreError("denied", f"AWS gives no access key: {_sentence(answer)}")
+        code = "denied" if answer.status_code < 500 else "unavailable"
+        said = refusal(answer.text)[1] or f"it answered {answer.status_code}"
+        raise StoreError(code, f"AWS gives no access key: {said}")
     return answer.text
-
-
-def _sentence(answer: httpx.Response) -> str:
-    for line in answer.text.split("<"):
-        if line.startswith("Message>"):
-            return line.removeprefix("Message>")[:300]
-    return f"it answered {answer.status_code}"
 
 
 def _of_json(text: str) -> AwsKey:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -125,14 +126,16 @@ class _NotThere(Exception):
 
 
 def _of_secrets(action: str, name: str, error: HTTPError) -> Exception:
-    said = _json(error)
-    code = str(said.get("__type", "")).rpartition("#")[2]
+    text = error.read(MOST_ANSWER).decode(errors="replace")
+    # JSON, but XML where AWS has not yet looked at what is asked.
+    found = re.search(r'(?:"__type"\s*:\s*"(?:[^"#]*#)?|<Code>)(\w+)', text)
+    code = found[1] if found else str(error.code)
     if code == "ResourceNotFoundException":
         return _NotThere()
-    if "AccessDenied" in code:
+    if code.startswith("AccessDenied"):
         return StepError(f"This machine's role may not use the secret {name}: allow it secretsmanager:{action}.")
-    detail = said.get("message") or said.get("Message") or ""
-    return StepError(f"Secrets Manager refuses {action} of {name} ({error.code} {code}): {detail}")
+    detail = re.search(r'(?:"[mM]essage"\s*:\s*"|<Message>)([^"<]*)', text)
+    return StepError(f"Secrets Manager refuses {action} of {name} ({code}): {detail[1] if detail else ''}")
 
 
 def _of_s3(what: str, error: HTTPError) -> StepError:
@@ -141,14 +144,6 @@ def _of_s3(what: str, error: HTTPError) -> StepError:
     if error.code == 403:
         return StepError(f"This machine's role may not read it: {what}. Allow it s3:GetObject, and the key's use.")
     return StepError(f"{what} can't be read: S3 answers {error.code}.")
-
-
-def _json(error: HTTPError) -> dict[str, Any]:
-    try:
-        found = json.loads(error.read(MOST_ANSWER))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _silent(url: str, error: Exception) -> str:

@@ -35,23 +35,23 @@ class Worker:
         self._file = Path()
 
     def steps(self) -> list[tuple[str, Callable[[], None]]]:
-        """In their order."""
+        """In their order: what somebody else must mend comes before what takes long."""
         return [
             ("Identity of this machine", self._identify),
             ("Proxy, authorities and mirrors", lambda: surroundings.settle(self._settings["surroundings"])),
-            ("Container engine", self._engine),
-            ("GPUs", self._find_gpus),
             ("Join credential", self._ask_credential),
             ("Release of the agent", self._fetch),
+            ("Container engine", self._engine),
+            ("GPUs", self._find_gpus),
             ("Service of the agent", self._install),
         ]
 
     def _identify(self) -> None:
+        machine.ssh(self._settings["ssh"])
         self._name = self._cloud.machine()
 
     def _engine(self) -> None:
-        machine.ssh(self._settings["ssh"])
-        machine.install("ca-certificates", "docker.io", "iptables", "openssl")
+        machine.install("docker.io", "iptables")
         command("systemctl", "enable", "--quiet", "--now", "docker.service")
 
     def _find_gpus(self) -> None:
@@ -67,6 +67,7 @@ class Worker:
             )
 
     def _fetch(self) -> None:
+        machine.install("ca-certificates", "openssl")
         wanted = self._settings
         bucket = wanted["releases_bucket"]
         self._file = release.fetch(

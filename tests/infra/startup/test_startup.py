@@ -1,0 +1,354 @@
+"""Machines of a cloud start by their user data, unchanged: a queue, a worker that runs something, those that fail."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from fixtures.aws_cloud import BUCKET, EXTERNAL_ID, REGION, AwsCloud, aws_cloud
+from fixtures.bench import Bench, make_bench
+from fixtures.cloud_host import CloudHost, make_cloud_image
+from fixtures.inputs import FileServer
+from fixtures.stack import Stack, running_stack, wait_until
+from fixtures.work import IMAGE
+from worker_bootstrap import credential
+from worker_bootstrap.credential import JoinCredential
+from worker_bootstrap.host.places import architecture
+from worker_bootstrap.protocol import crypto
+from worker_bootstrap.release import NAME, Manifest, ReleaseFile, sign_manifest
+from worker_bootstrap.startup.rendering import packed, user_data
+from worker_bootstrap.startup.settings import AwsPlace, Pauses, QueueStartup, WorkerStartup
+
+pytestmark = [
+    pytest.mark.timeout(600),
+    pytest.mark.needs("root", "debootstrap", "engine", "image", "moto"),
+    pytest.mark.never_real(
+        "Start-up of machines in AWS: cloud-init, instance metadata, roles",
+        "user data boots systemd hosts; a small IMDSv2; moto checks signatures and policies",
+    ),
+]
+GROUP = "m6i-xlarge"
+MANIFEST = "agent/0.1.0/manifest.json"
+PAUSES = Pauses(first=0.5, most=2.0)
+# A twentieth of an hour's twentieth: cut off for so long, the machine powers off.
+OFFLINE_AT_FULL_SCALE = 500.0
+SCALE = 0.05
+PATIENCE = 240.0
+START = "remora-start.service"
+PROBE = """python - <<'END'
+import urllib.request
+try:
+    urllib.request.urlopen("http://169.254.169.254/latest/api/token", timeout=2)
+    print("metadata REACHED")
+except OSError as error:
+    print("metadata", "REACHED" if hasattr(error, "code") else "out of reach")
+END"""
+
+
+@dataclass
+class Cloud:
+    """An account with a release in it, and the machines that were started there."""
+
+    aws: AwsCloud
+    key: crypto.SigningKey
+    hosts: list[CloudHost] = field(default_factory=list)
+
+    @property
+    def place(self) -> AwsPlace:
+        return AwsPlace(REGION, self.aws.endpoints)
+
+    def host(self, role: str, *ports: int) -> CloudHost:
+        """A machine of this role, not booted yet."""
+        host = CloudHost(role, self.aws.roles[role], [self.aws.port, *ports])
+        self.hosts.append(host)
+        return host
+
+    def queue(self, host: CloudHost) -> QueueStartup:
+        """What the queue's machine is told."""
+        return QueueStartup(
+            installation="acme",
+            place=self.place,
+            hosts=(host.address, "queue.acme.test"),
+            state_secret=self.aws.arns["state"],
+            master_secret=self.aws.arns["master"],
+            group_secrets={GROUP: self.aws.arns["join"]},
+            release_keys=(crypto.b64(self.key.public),),
+            memory=100_000_000,
+            pauses=PAUSES,
+        )
+
+    def worker(self) -> WorkerStartup:
+        """What a worker is told."""
+        return WorkerStartup(
+            installation="acme",
+            group=GROUP,
+            place=self.place,
+            credential_secret=self.aws.arns["join"],
+            releases_bucket=BUCKET,
+            release_manifest=MANIFEST,
+            release_keys=(crypto.b64(self.key.public),),
+            slots=2,
+            max_offline=OFFLINE_AT_FULL_SCALE,
+            join_deadline=240,
+            pauses=PAUSES,
+            agent={"scale": SCALE},
+        )
+
+
+def wait_for(host: CloudHost, wanted: Callable[[], Any], what: str) -> Any:
+    """The first true result of `wanted`; what the machine said when there is none for long."""
+    try:
+        return wait_until(wanted, PATIENCE, what)
+    except AssertionError as error:
+        raise AssertionError(f"{error}\n{host.console()[-3000:]}") from error
+
+
+def manifest(key: crypto.SigningKey, content: bytes, **changed: Any) -> bytes:
+    """A signed manifest of this agent's file."""
+    now = datetime.now(UTC)
+    file = ReleaseFile(f"{NAME}-{architecture()}.pex", hashlib.sha256(content).hexdigest(), len(content))
+    made = Manifest(NAME, "0.1.0", "0.1.0", now.isoformat(), (now + timedelta(days=1)).isoformat(), {})
+    return sign_manifest(replace(made, files={architecture(): file}, **changed), [key])
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory, agent_file: Path) -> Iterator[Cloud]:
+    make_cloud_image()
+    key, content = crypto.SigningKey.generate(), agent_file.read_bytes()
+    with aws_cloud(tmp_path_factory.mktemp("aws"), ["state", "master", "join", "dead", "empty"]) as aws:
+        folder = MANIFEST.rpartition("/")[0]
+        aws.put(f"{folder}/{NAME}-{architecture()}.pex", content)
+        aws.put(MANIFEST, manifest(key, content))
+        stranger = crypto.SigningKey.generate()
+        aws.put("agent/strange/manifest.json", manifest(stranger, content))
+        made = Cloud(aws, key)
+        yield made
+        for host in made.hosts:
+            host.close()
+
+
+@pytest.fixture(scope="module")
+def queue(cloud: Cloud) -> CloudHost:
+    """The queue's machine, at work."""
+    host = cloud.host("queue")
+    host.watch_processes()
+    host.boot(user_data(cloud.queue(host)))
+    wait_for(host, lambda: cloud.aws.secret("join"), "the join credential")
+    return host
+
+
+# ---- those that fail -------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Failing:
+    """A machine that can't become a worker, by what it is told, and what it must say."""
+
+    change: Callable[[Cloud], dict[str, Any]]
+    says: str
+    deadline: float = 15.0
+
+
+FAILING = {
+    "signed by a stranger": Failing(
+        lambda _: {"release_manifest": "agent/strange/manifest.json"},
+        r"Release of the agent: The release is signed by [0-9a-f]{16}; this machine trusts [0-9a-f]{16}\.",
+    ),
+    "an old release": Failing(
+        lambda _: {"minimum_release": "0.2.0"},
+        r"The release 0\.1\.0 is older than the oldest that is taken here, 0\.2\.0",
+    ),
+    "no credential": Failing(
+        lambda cloud: {"credential_secret": cloud.aws.arns["empty"]},
+        r"Join credential: The secret \S+ is missing or holds no join credential yet: the queue's machine writes it",
+    ),
+    "a dead queue": Failing(
+        lambda cloud: {"credential_secret": cloud.aws.arns["dead"]},
+        r"not joined yet: .*(refused|111)",
+        deadline=90.0,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def failed(cloud: Cloud, queue: CloudHost) -> dict[str, CloudHost]:
+    """All of them at once: each waits for its own end."""
+    good = credential.decode(cloud.aws.secret("join"))
+    dead: JoinCredential = replace(good, queue_url=f"rediss://{queue.address}:7")
+    cloud.aws.set_secret("dead", dead.encode())
+    hosts = {}
+    for name, failing in FAILING.items():
+        told = replace(cloud.worker(), join_deadline=failing.deadline, **failing.change(cloud))
+        hosts[name] = cloud.host("worker")
+        hosts[name].boot(user_data(told))
+    return hosts
+
+
+# ---- those that work ---------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def stack(cloud: Cloud, queue: CloudHost, failed: dict[str, CloudHost]) -> Iterator[Stack]:
+    """A control plane that has imported the installation. Those that fail do so meanwhile."""
+    with running_stack(cloud.aws.environment()) as running:
+        file = running.home / "acme.json"
+        file.write_text(json.dumps(document(cloud, running, queue.address)))
+        done = running.command("import-installation", str(file), **cloud.aws.environment())
+        assert done == "Installation acme: 1 worker groups, 4 stores.\n"
+        yield running
+
+
+def document(cloud: Cloud, stack: Stack, address: str) -> dict[str, Any]:
+    """What the stack exports."""
+    secret = f"aws:{cloud.aws.arns['master']}"
+    tls = {name: f"{secret}#{name}" for name in ("ca", "certificate", "key")}
+    stores = [
+        {"name": purpose, "purpose": purpose, "kind": "folder", "location": str(stack.home / "stores" / purpose)}
+        for purpose in ("code", "releases", "logs", "data")
+    ]
+    return {
+        "name": "acme",
+        "flavour": "private_worker",
+        "provider": "aws",
+        "access": {"provider": "aws", "region": REGION, "role": cloud.aws.master, "external_id": EXTERNAL_ID},
+        "queue": {"url": f"rediss://{address}:7379", "password": f"{secret}#password", **tls},
+        "stores": stores,
+        "groups": [{"slug": GROUP, "name": GROUP, "join_secret": f"{secret}#join_secret.{GROUP}"}],
+    }
+
+
+@pytest.fixture(scope="module")
+def worker(cloud: Cloud, stack: Stack) -> CloudHost:
+    """A worker's machine that has joined."""
+    host = cloud.host("worker", urlsplit(stack.url).port or 80)
+    host.watch_processes()
+    host.boot(user_data(cloud.worker()))
+    joined = "SELECT count(*) FROM worker WHERE state = 'active' AND name = ?"
+    wait_for(host, lambda: stack.query(joined, host.instance)[0][0], "a worker")
+    host.load(IMAGE)
+    return host
+
+
+@pytest.fixture(scope="module")
+def bench(stack: Stack, served: FileServer) -> Bench:
+    return make_bench(stack, served, "startup")
+
+
+def test_an_execution_runs_on_a_machine_that_started_by_itself(bench: Bench, worker: CloudHost) -> None:
+    ran = bench.run(PROBE, environment=GROUP, timeout=180)
+    assert ran.shown["status"] == "complete", ran.text + worker.journal()
+    assert "metadata out of reach" in ran.lines("stdout")
+
+
+def test_what_a_worker_kept_of_its_settings(worker: CloudHost) -> None:
+    kept = json.loads(worker("cat", "/var/lib/remora-agent/agent.json"))
+    assert (kept["name"], kept["group"], kept["max_offline"]) == (worker.instance, GROUP, OFFLINE_AT_FULL_SCALE)
+    assert kept["power_off"] == ["systemctl", "poweroff"]
+    assert "mounts_allowed" not in kept
+    assert worker("stat", "-c", "%a", "/var/lib/remora-agent/agent.json").strip() == "600"
+    trust = json.loads(worker("cat", "/opt/remora-agent/trust.json"))
+    assert trust["minimum_version"] == "0.1.0"
+    wait_for(worker, lambda: worker.ask("systemctl", "is-enabled", START).stdout == "disabled\n", "its last step")
+    assert worker.ask("systemctl", "is-active", "remora-deadline.timer").stdout == "inactive\n"
+    assert f"This machine is a worker of group {GROUP} now." in worker.console()
+
+
+def test_only_the_port_of_tls_is_open_on_the_queue(queue: CloudHost) -> None:
+    listening = {line.split()[3] for line in queue("ss", "-Htln").splitlines()}
+    ours = {"169.254.169.254:80", *(address for address in listening if address.startswith("127.0.0.1:"))}
+    assert {address.rpartition(":")[2] for address in listening - ours} == {"7379"}
+    assert not queue("ss", "-Huln").strip()
+    assert queue.ask("systemctl", "is-enabled", "redis-server").stdout == "masked\n"
+
+
+def test_nobody_comes_to_the_queue_without_certificate_name_and_password(cloud: Cloud, queue: CloudHost) -> None:
+    join = credential.decode(cloud.aws.secret("join"))
+    assert join.queue_url == f"rediss://{queue.address}:7379"
+    words = ["redis-cli", "--tls", "--cacert", "/etc/remora-queue/ca.pem", "-p", "7379", "-h"]
+    done = queue.ask(*words, queue.address, "ping")
+    assert "PONG" not in done.stdout, "no certificate"
+    own = ["--cert", "/etc/remora-queue/worker.pem", "--key", "/etc/remora-queue/worker.key"]
+    for name, text in (("worker.pem", join.certificate), ("worker.key", join.key)):
+        queue("sh", "-c", f"cat > /etc/remora-queue/{name}", given=text)
+    assert queue.ask(*words, queue.address, *own, "ping").stdout.startswith("NOAUTH"), "no name"
+    env = ["env", f"REDISCLI_AUTH={join.join_password}"]
+    assert queue.ask(*env, *words, queue.address, *own, "--user", "join", "ping").stdout == "PONG\n"
+    assert "NOPERM" in queue.ask(*env, *words, queue.address, *own, "--user", "join", "keys", "*").stdout
+    names = ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(queue("cat", "/etc/remora-queue/server.pem")))
+    shown = queue("openssl", "x509", "-noout", "-text", given=names)
+    assert f"IP Address:{queue.address}, DNS:queue.acme.test" in shown
+
+
+def secrets_of(cloud: Cloud) -> set[str]:
+    """Everything that nobody may read: passwords, join secrets, each line of a private key, keys of roles."""
+    state = json.loads(cloud.aws.secret("state"))
+    found = {*state["passwords"].values(), *state["join_secrets"].values(), cloud.aws.secret("join")[:80]}
+    for key in (state["ca_key"], *(client["key"] for client in state["clients"].values())):
+        found |= {line for line in key.splitlines() if re.fullmatch(r"[A-Za-z0-9+/=]{40,}", line)}
+    for role in cloud.aws.roles.values():
+        found |= {role["SecretAccessKey"], role["Token"]}
+    return found
+
+
+def test_no_secret_is_where_others_look(cloud: Cloud, queue: CloudHost, worker: CloudHost, stack: Stack) -> None:
+    secrets = secrets_of(cloud)
+    assert len(secrets) >= 12
+    places = {
+        "user data of the queue": user_data(cloud.queue(queue)),
+        "user data of a worker": user_data(cloud.worker()),
+        "log of the control plane": "".join(path.read_text() for path in stack.home.glob("log/*.log")),
+    }
+    for host in (queue, worker):
+        places |= {f"{host.instance}: {name}": text for name, text in host.public_places().items()}
+    for place, text in places.items():
+        assert text, place
+        assert not [secret[:6] for secret in secrets if secret in text], place
+
+
+def test_a_machine_that_replaces_the_queue_takes_its_secrets_over(cloud: Cloud, queue: CloudHost) -> None:
+    before = json.loads(cloud.aws.secret("state")), json.loads(cloud.aws.secret("master"))
+    join = credential.decode(cloud.aws.secret("join"))
+    other = cloud.host("queue")
+    other.boot(user_data(cloud.queue(other)))
+    place = f"rediss://{other.address}:7379"
+    try:
+        found = wait_for(
+            other, lambda: (now := credential.decode(cloud.aws.secret("join"))).queue_url == place and now, place
+        )
+        assert found == replace(join, queue_url=place)
+        assert (json.loads(cloud.aws.secret("state")), json.loads(cloud.aws.secret("master"))) == before
+    finally:
+        cloud.aws.set_secret("join", join.encode())
+        other.close()
+
+
+@pytest.mark.parametrize("name", FAILING)
+def test_a_machine_that_never_joins_says_why_and_powers_off(failed: dict[str, CloudHost], name: str) -> None:
+    host, failing = failed[name], FAILING[name]
+    wait_for(host, host.is_off, "its end")
+    said = host.console()
+    assert re.search(failing.says, said), said[-3000:]
+    last = f"This machine has not joined within {failing.deadline:g} s and powers off."
+    assert last in said
+    assert said.index(last) > re.search(failing.says, said).start()  # pyright: ignore[reportOptionalMemberAccess]
+
+
+def test_a_worker_that_is_cut_off_powers_off(queue: CloudHost, worker: CloudHost, bench: Bench) -> None:
+    """The last of this file: nothing works after it."""
+    queue.close()
+    wait_for(worker, worker.is_off, "its end")
+    assert re.search(r"cut off for \d+ s: powering off", worker.console())
+
+
+def test_user_data_fits_into_what_a_cloud_takes(cloud: Cloud) -> None:
+    """Packed, cloud-init finds the same script in it."""
+    script = user_data(cloud.worker())
+    done = subprocess.run(["sh", "-c", "base64 -d | gunzip"], input=packed(script), capture_output=True, text=True)
+    assert done.stdout == script
