@@ -55,6 +55,11 @@ class Flow:
         self.messages = Bucket(MESSAGES_A_SECOND, MESSAGES_AT_ONCE)
         self.bytes = Bucket(BYTES_A_SECOND, BYTES_AT_ONCE)
         self.audited = Bucket(AUDITED_A_SECOND, AUDITED_AT_ONCE)
+        self.answered: float | None = None
+
+    def is_quiet(self, now: float, longest: float) -> bool:
+        """Whether nothing was said to it for so long, in seconds."""
+        return self.answered is None or now - self.answered >= longest
 
     def wait(self, now: float) -> float:
         """Seconds until it may be read again."""
@@ -88,6 +93,8 @@ class Consumer:
         self._flows: dict[str, Flow] = {}
         self._note_every = settings.beat_interval / 2
         self._note_at = 0.0
+        # A worker that never hears of its master takes itself for cut off, and powers its machine off.
+        self._longest_silence = settings.silent_after
 
     def run_pass(self, lease: LeaseKeeper, block: float) -> int:
         """Wait up to `block` seconds for entries and apply them; returns how many. See QueueError, LeaseLostError."""
@@ -142,12 +149,14 @@ class Consumer:
             key = self._keys.signing(session, self._installation)
             acked = worker.last_seq
         answers = list(heard.answers)
-        if heard.sequenced:
+        flow, moment = self._flow(box.worker), time.monotonic()
+        if heard.sequenced or flow.is_quiet(moment, self._longest_silence):
             body = typed.dump(Ack(acked))
             answers.append(envelope(self._installation, box.worker, "ack", body, now))
         answers.extend(self._answer(lease, box.worker, heard, now))
         if answers:
             self._queue.send(box.worker, key, answers)
+            flow.answered = moment
         self._trim(box.worker, entries[-1][0], heard)
 
     def _open(self, box: Outbox, entries: list[Entry]) -> tuple[list[Envelope], int]:

@@ -215,3 +215,19 @@ def test_a_flood_of_messages_waits_and_none_is_lost(rig: Rig) -> None:
         )
         assert events
     assert json.dumps(rig.look(execution).cumulative_metadata)
+
+
+def test_an_idle_worker_hears_of_its_master_now_and_then(rig: Rig) -> None:
+    """Whoever never does takes itself for cut off, and powers its machine off."""
+    worker = rig.worker()
+    worker.wait("ack")
+    worker.inbox.clear()
+
+    def beats_and_hears() -> bool:
+        worker.beat()
+        return any(message.kind == "ack" for message in worker.listen())
+
+    assert rig.until(beats_and_hears, "a word for an idle worker")
+    worker.inbox.clear()
+    worker.beat()
+    worker.nothing("ack", rig.settings.silent_after / 3)

@@ -23,6 +23,7 @@ QUEUE = [
 SERVICES = ("s3", "secretsmanager")
 END = "END-OF-FILE"
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
 # Plain http is for the loopback only.
 _ENDPOINT = re.compile(r"https://[A-Za-z0-9.-]+(:\d+)?/?|http://(localhost|127\.0\.0\.1)(:\d+)?/?")
 
@@ -64,6 +65,8 @@ def _check(settings: Startup) -> None:
     place = settings.place
     if not isinstance(place, AwsPlace):
         raise StartupError(f"There is no start-up script for {place.provider} yet; there is one for aws.")
+    if not _REGION.fullmatch(place.region):
+        raise StartupError(f"{place.region!r} is no region of AWS, such as eu-west-1.")
     slugs = [settings.group] if isinstance(settings, WorkerStartup) else list(settings.group_secrets)
     for slug in (settings.installation, *slugs):
         if not _SLUG.fullmatch(slug):

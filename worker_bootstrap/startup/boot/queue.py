@@ -55,7 +55,10 @@ class Queue:
     def _keep_state(self) -> None:
         """Taken over from the machine before, or made; in the secret store before anybody uses it."""
         place = self._settings["state_secret"]
-        known = json.loads(self._cloud.secret(place) or "{}")
+        try:
+            known = json.loads(self._cloud.secret(place) or "{}")
+        except ValueError:
+            raise StepError(f"The secret {place} holds no JSON: empty it, and all is made anew.") from None
         state = queue_files.whole_state(known, self._settings["group_secrets"])
         if "ca" not in state:
             authority = certificates.authority(f"Remora {self._settings['installation']} queue")

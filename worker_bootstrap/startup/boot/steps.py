@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,13 +34,19 @@ def _taken(name: str, step: Step, pause: float) -> bool:
     try:
         step()
     except (StepError, OSError) as error:
-        text = f"{name}: {error}"
-        say(f"{text} Next try in {pause:g} s.")
-        WHY.write_text(f"The last that failed: {text}")
-        return False
+        return _failed(f"{name}: {error}", pause)
+    except Exception as error:  # noqa: BLE001 - the edge of a step: a machine that is silent helps nobody
+        traceback.print_exc()
+        return _failed(f"{name}: a fault of the start-up script ({type(error).__name__}: {error}).", pause)
     say(f"{name}: done.")
     WHY.write_text(f"The last that was done: {name}.")
     return True
+
+
+def _failed(text: str, pause: float) -> bool:
+    say(f"{text} Next try in {pause:g} s.")
+    WHY.write_text(f"The last that failed: {' '.join(text.split())}")
+    return False
 
 
 def say(text: str) -> None:

@@ -14,7 +14,9 @@ from worker_bootstrap.startup.boot.steps import command
 AUTHORITIES = Path("/usr/local/share/ca-certificates/remora.crt")
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 APT_PROXY = Path("/etc/apt/apt.conf.d/90remora")
+APT_LIST = Path("/etc/apt/sources.list")
 APT_SOURCES = Path("/etc/apt/sources.list.d/remora.sources")
+BEFORE = ".before-remora"
 DOCKER = Path("/etc/docker/daemon.json")
 DOCKER_PROXY = machine.UNITS / "docker.service.d" / "remora.conf"
 # The machine itself, and what answers about it, is never asked through a proxy.
@@ -44,22 +46,25 @@ def _proxy(proxy: str, direct: list[str]) -> None:
 
 
 def _mirror(base: str) -> None:
-    """The one source of packages from now on. Debian's updates for security lie beside its archive."""
-    system = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
-    name = system["VERSION_CODENAME"].strip('"')
-    is_debian = system["ID"].strip('"') == "debian"
-    parts, suites = ("main", [name, f"{name}-updates"]) if is_debian else ("main restricted universe", [name])
-    places = [(base, suites)]
-    if is_debian:
-        places.append((f"{base}-security", [f"{name}-security"]))
+    """The one source of packages from now on; what was there before stays beside it under another name."""
+    lines = Path("/etc/os-release").read_text().splitlines()
+    system = {name: value.strip('"') for name, _, value in (line.partition("=") for line in lines)}
+    for old in [APT_LIST, *APT_SOURCES.parent.glob("*")]:
+        if old.is_file() and old != APT_SOURCES and old.suffix != BEFORE:
+            old.rename(old.with_name(f"{old.name}{BEFORE}"))
+    machine.write(APT_SOURCES, sources(base, system["ID"], system["VERSION_CODENAME"]))
+
+
+def sources(base: str, system: str, name: str) -> str:
+    """Sources of packages on a mirror. Debian's updates for security lie beside its archive, Ubuntu's in it. Pure."""
+    if system == "debian":
+        places = {base: f"{name} {name}-updates", f"{base}-security": f"{name}-security"}
+        parts = "main"
     else:
-        suites += [f"{name}-updates", f"{name}-security"]
-    keyring = f"/usr/share/keyrings/{system['ID'].strip(chr(34))}-archive-keyring.gpg"
-    text = "\n".join(
-        f"Types: deb\nURIs: {place}\nSuites: {' '.join(found)}\nComponents: {parts}\nSigned-By: {keyring}\n"
-        for place, found in places
+        places = {base: f"{name} {name}-updates {name}-security"}
+        parts = "main restricted universe"
+    keyring = f"/usr/share/keyrings/{system}-archive-keyring.gpg"
+    return "\n".join(
+        f"Types: deb\nURIs: {place}\nSuites: {suites}\nComponents: {parts}\nSigned-By: {keyring}\n"
+        for place, suites in places.items()
     )
-    for old in [Path("/etc/apt/sources.list"), *APT_SOURCES.parent.glob("*")]:
-        if old.is_file() and old != APT_SOURCES and old.suffix != ".before-remora":
-            old.rename(old.with_name(f"{old.name}.before-remora"))
-    machine.write(APT_SOURCES, text)

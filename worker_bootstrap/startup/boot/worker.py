@@ -52,7 +52,10 @@ class Worker:
 
     def _engine(self) -> None:
         machine.install("docker.io", "iptables")
-        command("systemctl", "enable", "--quiet", "--now", "docker.service")
+        command("systemctl", "daemon-reload")
+        command("systemctl", "enable", "--quiet", "docker.service")
+        # An image's engine may run already, without the proxy and the mirror of this installation.
+        command("systemctl", "restart", "docker.service")
 
     def _find_gpus(self) -> None:
         self._gpus = nvidia.settle()

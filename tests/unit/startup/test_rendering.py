@@ -1,0 +1,141 @@
+"""User data of machines: the same bytes each time, readable, without secrets; settings that can't work are refused."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import os
+import subprocess
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+import worker_bootstrap
+from worker_bootstrap.startup.rendering import MOST_BYTES, packed, user_data
+from worker_bootstrap.startup.settings import (
+    AwsPlace,
+    AzurePlace,
+    GcpPlace,
+    OpenstackPlace,
+    Place,
+    QueueStartup,
+    SshPlace,
+    StartupError,
+    Surroundings,
+    WorkerStartup,
+)
+
+SOURCE = Path(worker_bootstrap.__file__).parent
+ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:remora-acme"
+KEYS = ("MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=",)
+WORKER = WorkerStartup(
+    installation="acme",
+    group="m6i-xlarge",
+    place=AwsPlace("eu-west-1"),
+    credential_secret=f"{ARN}-join-m6i-xlarge",
+    releases_bucket="remora-acme-releases",
+    release_manifest="agent/0.1.0/manifest.json",
+    release_keys=KEYS,
+)
+QUEUE = QueueStartup(
+    installation="acme",
+    place=AwsPlace("eu-west-1"),
+    hosts=("10.87.0.10", "198.51.100.7"),
+    state_secret=f"{ARN}-state",
+    master_secret=f"{ARN}-queue",
+    group_secrets={"m6i-xlarge": f"{ARN}-join-m6i-xlarge", "g5-xlarge": f"{ARN}-join-g5-xlarge"},
+    release_keys=KEYS,
+)
+
+
+def unfold(script: str, folder: Path) -> None:
+    """Run the part of a script that writes files, in a folder of the test instead of /opt."""
+    head, _, _ = script.partition("cat > /etc/systemd/system/remora-start.service")
+    body = head[head.index("mkdir -p /opt/remora-start") :].replace("/opt/remora-start\n", f"{folder}\n")
+    subprocess.run(["sh", "-eu"], input=body, text=True, check=True)
+
+
+@pytest.mark.parametrize("settings", [WORKER, QUEUE], ids=["worker", "queue"])
+class TestScript:
+    def test_the_same_settings_give_the_same_bytes(self, settings: WorkerStartup | QueueStartup) -> None:
+        assert user_data(settings) == user_data(replace(settings))
+        assert packed(user_data(settings)) == packed(user_data(settings))
+
+    def test_it_fits_with_room_for_an_authority(self, settings: WorkerStartup | QueueStartup) -> None:
+        assert len(base64.b64decode(packed(user_data(settings)))) < MOST_BYTES - 2000
+
+    def test_what_a_cloud_takes_is_the_script(self, settings: WorkerStartup | QueueStartup) -> None:
+        assert gzip.decompress(base64.b64decode(packed(user_data(settings)))).decode() == user_data(settings)
+
+    def test_settings_and_sources_arrive_as_they_are(
+        self, settings: WorkerStartup | QueueStartup, tmp_path: Path
+    ) -> None:
+        awkward = Surroundings(ca_bundle="-----BEGIN\n$(touch x) `y` \\ '\"\nEND-OF-FILE\n", no_proxy=("a", "$b"))
+        told = replace(settings, surroundings=awkward)
+        unfold(user_data(told), tmp_path)
+        assert json.loads((tmp_path / "settings.json").read_text()) == json.loads(json.dumps(asdict(told)))
+        files = [path for path in tmp_path.rglob("*.py") if path.name != "__main__.py" and path.stat().st_size]
+        assert len(files) >= 9
+        for path in files:
+            assert path.read_text() == (SOURCE.parent / path.relative_to(tmp_path)).read_text(), path
+
+    def test_its_parts_need_nothing_that_is_installed(
+        self, settings: WorkerStartup | QueueStartup, tmp_path: Path
+    ) -> None:
+        unfold(user_data(settings), tmp_path)
+        kind = "worker" if isinstance(settings, WorkerStartup) else "queue"
+        words = ["python3", "-I", "-c"]
+        load = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import worker_bootstrap.startup.boot.{kind} as m; "
+        load += "print(m.__file__)"
+        bare = {"PATH": os.environ["PATH"]}
+        done = subprocess.run([*words, load], env=bare, capture_output=True, text=True)
+        assert done.stdout.startswith(str(tmp_path)), done.stderr
+
+
+def test_only_a_worker_has_a_deadline_and_before_anything_else() -> None:
+    worker = user_data(replace(WORKER, join_deadline=600))
+    assert worker.index("OnActiveSec=600\n") < worker.index("enable --quiet --now remora-deadline.timer")
+    assert worker.index("remora-deadline.timer\n") < worker.index("mkdir -p /opt/remora-start")
+    assert "remora-deadline.timer" not in user_data(QUEUE)
+
+
+def test_shells_understand_it() -> None:
+    for settings in (WORKER, QUEUE):
+        assert subprocess.run(["sh", "-n"], input=user_data(settings), text=True).returncode == 0
+
+
+PLACES: list[Place] = [GcpPlace("p", "r"), AzurePlace("s", "r", "v"), OpenstackPlace("https://k", "r"), SshPlace()]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place.provider)
+def test_a_cloud_without_a_script_yet_says_so(place: Place) -> None:
+    with pytest.raises(StartupError, match=f"no start-up script for {place.provider} yet; there is one for aws"):
+        user_data(replace(WORKER, place=place))
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (replace(WORKER, group="M6i"), "'M6i' is no name: lower-case letters"),
+        (replace(WORKER, installation="a\nb"), "is no name"),
+        (replace(QUEUE, group_secrets={"a;b": ARN}), "'a;b' is no name"),
+        (replace(WORKER, release_keys=()), "release_keys is empty: no release of the agent could be trusted"),
+        (replace(WORKER, join_deadline=0), "join_deadline: seconds above 0"),
+        (replace(QUEUE, hosts=()), "hosts is empty: name the host"),
+        (replace(WORKER, place=AwsPlace("eu-west-1", {"s3": "http://10.0.0.1"})), "s3: http://10.0.0.1: one of s3, "),
+        (replace(WORKER, place=AwsPlace("eu-west-1", {"ec2": "https://a.b"})), "ec2: https://a.b: one of s3, "),
+        (replace(WORKER, place=AwsPlace("eu west")), "'eu west' is no region of AWS"),
+    ],
+)
+def test_settings_that_no_machine_could_use(settings: WorkerStartup | QueueStartup, sentence: str) -> None:
+    with pytest.raises(StartupError, match=sentence):
+        user_data(settings)
+
+
+def test_too_much_for_a_cloud_names_the_remedy() -> None:
+    authorities = base64.b64encode(os.urandom(8_000)).decode()
+    told = replace(WORKER, surroundings=Surroundings(ca_bundle=authorities))
+    with pytest.raises(StartupError, match=r"has \d+ bytes and a cloud takes 16384: put the certificate authorities"):
+        packed(user_data(told))
