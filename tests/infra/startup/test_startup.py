@@ -8,6 +8,7 @@ import re
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,8 +42,8 @@ pytestmark = [
 GROUP = "m6i-xlarge"
 MANIFEST = "agent/0.1.0/manifest.json"
 PAUSES = Pauses(first=0.5, most=2.0)
-# A twentieth of an hour's twentieth: cut off for so long, the machine powers off.
-OFFLINE_AT_FULL_SCALE = 500.0
+# Cut off for a twentieth of this, the machine powers off.
+OFFLINE_AT_FULL_SCALE = 400.0
 SCALE = 0.05
 PATIENCE = 240.0
 START = "remora-start.service"
@@ -134,8 +135,8 @@ def cloud(tmp_path_factory: pytest.TempPathFactory, agent_file: Path) -> Iterato
         aws.put("agent/strange/manifest.json", manifest(stranger, content))
         made = Cloud(aws, key)
         yield made
-        for host in made.hosts:
-            host.close()
+        with ThreadPoolExecutor() as together:
+            list(together.map(CloudHost.close, made.hosts))
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +175,7 @@ FAILING = {
     "a dead queue": Failing(
         lambda cloud: {"credential_secret": cloud.aws.arns["dead"]},
         r"not joined yet: .*(refused|111)",
-        deadline=60.0,
+        deadline=45.0,
     ),
 }
 
@@ -185,13 +186,16 @@ def failed(cloud: Cloud, queue: CloudHost) -> dict[str, CloudHost]:
     good = credential.decode(cloud.aws.secret("join"))
     dead: JoinCredential = replace(good, queue_url=f"rediss://{queue.address}:7")
     cloud.aws.set_secret("dead", dead.encode())
-    hosts = {}
-    for name, failing in FAILING.items():
+
+    def boot(failing: Failing) -> CloudHost:
         # The agent's own timer for machines that are cut off is tried below.
         told = replace(cloud.worker(), join_deadline=failing.deadline, max_offline=0, **failing.change(cloud))
-        hosts[name] = cloud.host("worker")
-        hosts[name].boot(user_data(told))
-    return hosts
+        host = cloud.host("worker")
+        host.boot(user_data(told))
+        return host
+
+    with ThreadPoolExecutor() as together:
+        return dict(zip(FAILING, together.map(boot, FAILING.values()), strict=True))
 
 
 # ---- those that work ---------------------------------------------------------------------------------
