@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from importlib.metadata import version
 
 import pulumi
@@ -14,7 +13,7 @@ from infra.aws.stores import Stores
 from infra.names import Labels
 from stacks.config.aws import AwsGroup
 from stacks.config.common import Advanced
-from worker_bootstrap.startup.rendering import user_data
+from worker_bootstrap.startup.rendering import packed, user_data
 from worker_bootstrap.startup.settings import AwsPlace, QueueStartup, Startup, Surroundings, WorkerStartup
 
 
@@ -84,4 +83,4 @@ class Scripts:
 
 
 def _encoded(settings: Startup) -> str:
-    return base64.b64encode(user_data(settings).encode()).decode()
+    return packed(user_data(settings))
