@@ -18,6 +18,7 @@ from worker_bootstrap.host.errors import HostError
 from worker_bootstrap.host.fetching import Source, fetch, place
 from worker_bootstrap.host.joining import MachineOptions, parse_credential, write_settings
 from worker_bootstrap.host.places import HOME, ROOT, Releases, architecture
+from worker_bootstrap.host.removal import Removal
 from worker_bootstrap.host.service import UNITS, Service
 from worker_bootstrap.host.status import look
 from worker_bootstrap.release import ReleaseError
@@ -27,6 +28,7 @@ COMMANDS = {
     "join": "Write this machine's settings from a join credential.",
     "install": "Install the agent's file and its service, and start it.",
     "fetch-release": "Install a newer release of the agent, once its signature is verified.",
+    "uninstall": "Remove the agent, its containers and everything it made on this machine.",
     "status": "What this machine is to the master, as JSON.",
 }
 
@@ -50,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     made = {name: commands.add_parser(name, help=text, description=text) for name, text in COMMANDS.items()}
     for name, command in made.items():
         command.add_argument("--home", type=Path, default=HOME, help=f"the agent's folder, with agent.json ({HOME})")
-        if name in ("install", "fetch-release", "status"):
+        if name in ("install", "fetch-release", "uninstall", "status"):
             command.add_argument("--root", type=Path, default=ROOT, help=f"folder of releases ({ROOT})")
     made["run"].set_defaults(work=lambda options: serve(options.home))
     _joining(made["join"])
@@ -63,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     made["fetch-release"].add_argument("place", help="folder of a release, or https address of its manifest.json")
     made["fetch-release"].add_argument("--ca", default="", help="CA bundle for the address, instead of the system's")
     made["fetch-release"].set_defaults(work=_fetch)
+    made["uninstall"].add_argument("--units", type=Path, default=UNITS, help=f"folder of systemd's units ({UNITS})")
+    made["uninstall"].add_argument("--yes", action="store_true", help="although executions run here: they end")
+    made["uninstall"].set_defaults(work=_uninstall)
     made["status"].set_defaults(work=_status)
     return parser
 
@@ -79,6 +84,12 @@ def _joining(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="serve although metadata addresses and this machine can't be fenced off from containers",
     )
+    command.add_argument(
+        "--whole", action="store_true", help="mounts and GPUs that are not named here are taken away from the settings"
+    )
+    command.add_argument(
+        "--own-stores", action="store_true", help="the authority of the queue's certificate signs those of stores too"
+    )
 
 
 def _join(options: argparse.Namespace) -> int:
@@ -91,7 +102,14 @@ def _settle(options: argparse.Namespace) -> JoinCredential:
     """Read the credential and write the settings."""
     typed = parse_credential(_read_credential(options.credential))
     machine = MachineOptions(
-        options.name, options.slots, options.engine, options.mount, options.gpu, options.without_firewall
+        options.name,
+        options.slots,
+        options.engine,
+        options.mount,
+        options.gpu,
+        options.without_firewall,
+        options.whole,
+        options.own_stores,
     )
     write_settings(options.home.absolute(), typed, machine)
     return typed
@@ -121,6 +139,14 @@ def _fetch(options: argparse.Namespace) -> int:
         return 0
     kept = f"; {fetched.former} is kept" if fetched.former else ""
     print(f"Installed release {fetched.version}{kept}. It counts from the next start: systemctl restart remora-agent")
+    return 0
+
+
+def _uninstall(options: argparse.Namespace) -> int:
+    left = Removal(options.home.absolute(), options.root.absolute(), options.units.absolute()).run(options.yes)
+    print("Removed the agent and everything that it made here.")
+    for sentence in left:
+        print(f"Left: {sentence}", file=sys.stderr)
     return 0
 
 

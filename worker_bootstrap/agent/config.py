@@ -52,6 +52,7 @@ class AgentConfig:
 
     `queue_url` has no password in it. `machine`: an id to use instead of a generated one.
     `tls`: files `ca`, `cert` and `key`, for a queue_url that begins with rediss://.
+    `store_ca`: file of an authority that is trusted for http besides: that of an own store.
     `mounts_allowed`: folders of this machine that jobs may mount; nobody else can widen it.
     `gpus`: device ids to share out over the slots. `power_off`: command of the dead-man timer,
     used when `max_offline` is above 0. `scale` multiplies every duration (tests run at 1/20).
@@ -76,6 +77,7 @@ class AgentConfig:
     input_networks: list[str] = field(default_factory=list)
     gpus: list[str] = field(default_factory=list)
     ca_bundle: str = ""
+    store_ca: str = ""
     http_proxy: str = ""
     power_off: list[str] = field(default_factory=list)
     scale: float = 1.0

@@ -107,6 +107,13 @@ def _careful(manager: urllib3.PoolManager, refuses: Refuses) -> urllib3.PoolMana
     return manager
 
 
+def _trust(config: AgentConfig) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=config.ca_bundle or None)
+    if config.store_ca:
+        context.load_verify_locations(config.store_ca)
+    return context
+
+
 def _manager(config: AgentConfig) -> urllib3.PoolManager:
     options: dict[str, Any] = {
         "timeout": urllib3.Timeout(connect=max(1.0, config.http_connect), read=max(1.0, config.http_timeout)),
@@ -114,7 +121,7 @@ def _manager(config: AgentConfig) -> urllib3.PoolManager:
         "maxsize": 8,
         "num_pools": 32,
         "blocksize": BLOCK,
-        "ssl_context": ssl.create_default_context(cafile=config.ca_bundle or None),
+        "ssl_context": _trust(config),
     }
     if config.http_proxy:
         return urllib3.ProxyManager(config.http_proxy, **options)

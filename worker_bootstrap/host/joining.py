@@ -21,7 +21,10 @@ TLS_FILES = {"ca": "ca", "cert": "certificate", "key": "key"}
 
 @dataclass(frozen=True)
 class MachineOptions:
-    """What the machine's owner decides; None and empty leave what agent.json says."""
+    """What the machine's owner decides; None and empty leave what agent.json says.
+
+    `whole`: mounts and GPUs that are not named are taken away. `own_stores`: the queue's authority signs stores too.
+    """
 
     name: str = ""
     slots: int | None = None
@@ -29,6 +32,8 @@ class MachineOptions:
     mounts_allowed: Sequence[str] = field(default_factory=tuple)
     gpus: Sequence[str] = field(default_factory=tuple)
     without_firewall: bool = False
+    whole: bool = False
+    own_stores: bool = False
 
     def fields(self) -> dict[str, Any]:
         """Fields of agent.json that were given."""
@@ -40,7 +45,8 @@ class MachineOptions:
             "gpus": list(self.gpus),
             "allow_without_firewall": self.without_firewall,
         }
-        return {name: value for name, value in given.items() if value}
+        kept = ("mounts_allowed", "gpus") if self.whole else ()
+        return {name: value for name, value in given.items() if value or name in kept}
 
 
 def parse_credential(text: str) -> JoinCredential:
@@ -65,6 +71,8 @@ def write_settings(home: Path, typed: JoinCredential, options: MachineOptions) -
     texts = {name: getattr(typed, part) for name, part in TLS_FILES.items() if getattr(typed, part)}
     if texts:
         settings["tls"] = {name: str(home / "tls" / f"{name}.pem") for name in texts}
+    if options.own_stores and "ca" in texts:
+        settings["store_ca"] = settings["tls"]["ca"]
     try:
         parse_config(settings)
     except ConfigError as error:

@@ -195,6 +195,14 @@ class Firewall:
                 if stands(chain, rule, listing):
                     _run(["ip6tables", "-w", "-D", chain, *rule])
 
+    def remove_parents(self) -> None:
+        """Take our two chains away: no attempt runs here any more."""
+        with self._lock:
+            for parent, chain in (("INPUT", INPUT_CHAIN), (_forward_parent(), FORWARD_CHAIN)):
+                _run(["iptables", "-w", "-D", parent, "-j", chain])
+                _run(["iptables", "-w", "-F", chain])
+                _run(["iptables", "-w", "-X", chain])
+
     def _stands(self, fence: Fence) -> bool:
         listing = _listing("iptables")
         return self._parents_stand(listing) and all(stands(chain, rule, listing) for chain, rule in jumps(fence))
