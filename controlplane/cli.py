@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +12,6 @@ from sqlalchemy import select
 from controlplane.accounts.models import User
 from controlplane.accounts.service import AccountsService
 from controlplane.chores.cli import app as chores_app
-from controlplane.clock import utc_now
 from controlplane.db.session import SYSTEM
 from controlplane.embedded import control
 from controlplane.embedded.access import Access, read_access, write_access
@@ -21,16 +19,14 @@ from controlplane.embedded.errors import SetupError
 from controlplane.embedded.first_run import accounts
 from controlplane.embedded.sources import read_sources
 from controlplane.embedded.status import look
-from controlplane.environments.importing import Importer, parse_document
-from controlplane.environments.opening import open_references
-from controlplane.errors import ValidationError
+from controlplane.environments.cli import app as installations_app
 from controlplane.releases.cli import app as releases_app
-from controlplane.security.vault import Vault
 from controlplane.settings import Settings
 from controlplane.terminal import AsJson, open_database, progress, read_settings, told
 
 app = typer.Typer(name="server", no_args_is_help=True, help="The control plane on this machine.")
 app.add_typer(chores_app)
+app.add_typer(installations_app)
 app.add_typer(releases_app)
 
 
@@ -125,20 +121,6 @@ def reset_password(name: str) -> None:
             token = service.create_token(_user_id(settings, name), "first run")
             write_access(settings.access_file, Access(settings.public_url, name, password, token))
     typer.echo(f"User {name}, password {password}")
-
-
-@app.command("import-installation")
-def import_installation(file: Path) -> None:
-    """Take in what a stack exported: queue, stores and worker groups."""
-    settings = read_settings()
-    with told():
-        if not file.is_file():
-            raise ValidationError({"file": f"There is no file {file}."})
-        document = parse_document(file.read_bytes())
-        vault = Vault.from_file(settings.keys_dir / "secret.key")
-        with open_database(settings).begin(SYSTEM) as session:
-            Importer(vault, open_references(settings), utc_now).run(session, document)
-    typer.echo(f"Installation {document.name}: {len(document.groups)} worker groups, {len(document.stores)} stores.")
 
 
 @app.command()

@@ -46,13 +46,19 @@ class QueueSpec(_Part):
 
 
 class StoreSpec(_Part):
-    """An object store. `location` is a bucket's address or, for kind `folder`, an absolute path."""
+    """An object store. `location` is a bucket's address or, for kind `folder`, an absolute path.
+
+    `credentials` refers to two lines, access key and secret; empty: the machine's own identity. `ca` is a file on the
+    master's machines: the authority of a store whose certificate no public one signed.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")
     purpose: Literal["code", "releases", "logs", "data"]
     kind: Literal["folder", "s3", "gcs", "azure", "swift"]
     location: str
     options: dict[str, Any] = Field(default_factory=dict)
+    credentials: str = Field(default="", pattern=r"^((env|file|aws|gcp|azure|openstack):.+)?$")
+    ca: str = ""
 
 
 class GroupSpec(_Part):
@@ -64,10 +70,10 @@ class GroupSpec(_Part):
     region: str = ""
     instance_type: str = ""
     gpu_spec: str = ""
-    price: int | None = Field(None, ge=0)
-    currency: str = Field("USD", pattern=r"^[A-Z]{3}$")
-    scale_min: int = Field(0, ge=0)
-    scale_max: int = Field(1, ge=0)
+    price: int | None = Field(default=None, ge=0)
+    currency: str = Field(default="USD", pattern=r"^[A-Z]{3}$")
+    scale_min: int = Field(default=0, ge=0)
+    scale_max: int = Field(default=1, ge=0)
     join_secret: str = Field(pattern=r"^(env|file|aws|gcp|azure|openstack):.+")
     settings: dict[str, Any] = Field(default_factory=dict)
 

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 from controlplane.commits.models import Commit
 from controlplane.data.models import Datum
 from controlplane.data.stores.base import ObjectStore, SignedUrl, StoreError
+from controlplane.data.stores.copying import copy_once
 from controlplane.data.stores.keys import check_key
 from controlplane.data.stores.registry import StoreRegistry
 from controlplane.dispatch.logins import LoginDesk
@@ -74,9 +75,7 @@ class UrlDesk:
         item: UrlItem,
     ) -> Wish:
         if item.purpose == "code":
-            key = session.get_one(Commit, execution.commit_id).archive_key
-            row, store = self._stores.find(session, worker.installation_id, "code")
-            return _signing(row, store, lambda: _reply(item, store.sign_get(key), key))
+            return self._code(session, worker, session.get_one(Commit, execution.commit_id).archive_key, item)
         if item.purpose == "image":
             return known(replace(self._logins.answer(session, worker, attempt, execution, item.name), id=item.id))
         if item.purpose == "input":
@@ -96,6 +95,19 @@ class UrlDesk:
         key = check_key(log_key(attempt, session, item.name))
         row, store = self._stores.find(session, worker.installation_id, "logs")
         return _signing(row, store, lambda: _reply(item, store.sign_put(key, item.size), key))
+
+    def _code(self, session: Session, worker: Worker, key: str, item: UrlItem) -> Wish:
+        """The archive in the code store of the worker's installation, brought there when it is asked for first."""
+        row, store = self._stores.find(session, worker.installation_id, "code")
+        own = self._stores.embedded(session, "code")
+        if store.uri(key) == own.uri(key):
+            return _signing(row, store, lambda: _reply(item, store.sign_get(key), key))
+
+        def bring() -> UrlItem:
+            copy_once(own, store, key)
+            return _reply(item, store.sign_get(key), key)
+
+        return _wish_of(row, bring, asks=True)
 
     def input(self, session: Session, execution: Execution, file: Mapping[str, Any], item: UrlItem) -> Wish:
         """Address of a file that the job lists: signed for what a store holds, as it is for http(s).

@@ -11,8 +11,10 @@ from sqlalchemy.orm import Session
 from controlplane.clock import Clock
 from controlplane.db.ids import uuid7
 from controlplane.dispatch.keys import make_key
+from controlplane.environments.changes import Change, compare
 from controlplane.environments.models import GroupAccess, Installation, InstallationKey, Store, WorkerGroup
 from controlplane.environments.references import References, UnreadableError
+from controlplane.environments.service import workers_of
 from controlplane.errors import ValidationError
 from controlplane.security.vault import Vault
 from infra.installation import AccessSpec, GroupSpec, InstallationDocument, StoreSpec
@@ -61,20 +63,34 @@ class Importer:
         installation.queue_url = document.queue.url
         session.flush()
         self._keys(session, installation)
-        for spec in document.stores:
-            self._store(session, installation, spec)
+        for number, spec in enumerate(document.stores):
+            field = f"stores.{number}.credentials"
+            secret = self._secret(spec.credentials, document.access, field) if spec.credentials else ""
+            self._credentials(self._store(session, installation, spec), spec, secret, field)
         for number, spec in enumerate(document.groups):
             secret = self._secret(spec.join_secret, document.access, f"groups.{number}.join_secret")
             self._group(session, installation, spec, secret)
         self._disable_others(session, installation, {spec.slug for spec in document.groups})
         return installation
 
+    def compare(self, session: Session, document: InstallationDocument) -> list[Change]:
+        """What `run` would change. Raises ValidationError for references that hold nothing."""
+        for number, group in enumerate(document.groups):
+            self._secret(group.join_secret, document.access, f"groups.{number}.join_secret")
+        installation = session.scalar(select(Installation).where(Installation.name == document.name))
+        after = document.model_dump(mode="json")
+        if installation is None:
+            return compare(None, after, {}, {})
+        rows = session.scalars(select(WorkerGroup).where(WorkerGroup.installation_id == installation.id)).all()
+        machines = {row.slug: len(workers_of(session, row.id)) for row in rows}
+        return compare(installation.document, after, {row.slug: row.enabled for row in rows}, machines)
+
     def _keys(self, session: Session, installation: Installation) -> None:
         query = select(InstallationKey.id).where(InstallationKey.installation_id == installation.id)
         if session.scalar(query.where(InstallationKey.retired_at.is_(None)).limit(1)) is None:
             make_key(session, self._vault, self._clock, installation.id)
 
-    def _store(self, session: Session, installation: Installation, spec: StoreSpec) -> None:
+    def _store(self, session: Session, installation: Installation, spec: StoreSpec) -> Store:
         query = select(Store).where(Store.installation_id == installation.id, Store.purpose == spec.purpose)
         row = session.scalar(query.where(Store.name == spec.name))
         if row is None:
@@ -82,7 +98,25 @@ class Importer:
             session.add(row)
         place = "path" if spec.kind == "folder" else "location"
         row.kind, row.config = spec.kind, {**spec.options, place: spec.location}
+        if spec.ca:
+            row.config["ca"] = spec.ca
         session.flush()
+        return row
+
+    def _credentials(self, row: Store, spec: StoreSpec, secret: str, field: str) -> None:
+        """Access key and secret, sealed as those of stores that people add."""
+        if not spec.credentials:
+            row.secrets = ""
+            return
+        lines = secret.split()
+        if spec.kind != "s3" or len(lines) != 2:
+            raise ValidationError(
+                {field: f"{spec.credentials}: two lines, access key and secret, of an S3 are expected."}
+            )
+        row.config = {**row.config, "access_key_id": lines[0]}
+        context, text = f"store:{row.id}", json.dumps({"secret_access_key": lines[1]})
+        if not row.secrets or self._vault.decrypt(row.secrets, context) != text:
+            row.secrets = self._vault.encrypt(text, context)
 
     def _secret(self, reference: str, access: AccessSpec | None, field: str) -> str:
         try:

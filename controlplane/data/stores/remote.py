@@ -60,22 +60,27 @@ class RemoteStores:
         """The store that a row describes. Raises StoreError."""
         values = placed(row.kind, row.config)
         external_id = values.pop("external_id", "")
+        values.pop("ca", "")
         try:
             config = read_config(row.kind, {**values, **secrets})
         except (ValidationError, KeyError) as error:
             raise StoreError("unavailable", f"the store {row.name} is described wrongly: {error}") from error
-        return self.of_config(config, Owner(row.organization_id, external_id))
+        return self._made(config, Owner(row.organization_id, external_id), self.way(row))
 
     def way(self, row: Store) -> StoreHttp:
         """How a row's store may be reached."""
-        return self._way(Owner(row.organization_id))
+        # The authority of a store that an installation brought with it; people's stores can't name files of ours.
+        own = Path(row.config["ca"]) if row.installation_id and row.config.get("ca") else None
+        return self._way(Owner(row.organization_id), own)
 
-    def _way(self, owner: Owner) -> StoreHttp:
-        return StoreHttp(Reach(EVERYWHERE) if owner.is_operator else self._vetted, self._ca_bundle)
+    def _way(self, owner: Owner, ca: Path | None = None) -> StoreHttp:
+        return StoreHttp(Reach(EVERYWHERE) if owner.is_operator else self._vetted, ca or self._ca_bundle)
 
     def of_config(self, config: StoreConfig, owner: Owner) -> ObjectStore:
         """The store of a checked description. Raises StoreError `denied` without any identity for it."""
-        http = self._way(owner)
+        return self._made(config, owner, self._way(owner))
+
+    def _made(self, config: StoreConfig, owner: Owner, http: StoreHttp) -> ObjectStore:
         if isinstance(config, S3Config):
             return self._s3(config, owner, http)
         if isinstance(config, GcsConfig):
