@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from stacks.config.base import Part
-from stacks.config.common import Master, Name, Origin
+from stacks.config.common import Master, Name, Network, Origin
 
 
 class SshAccess(Part):
@@ -60,6 +60,7 @@ class SshStore(Part):
     credentials: str = Field(
         default="", pattern=r"^(file:.+)?$", description="file: and the path of two lines: access key and secret"
     )
+    address: str = Field(default="", description="name by which machines, control plane and people reach it")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -74,6 +75,11 @@ class SshQueue(Part):
     host: str = Field(default="", description="its machine; the first host when empty")
     address: str = Field(default="", description="name by which workers and control plane reach it, where it differs")
     port: int = Field(default=7379, ge=1, le=65535, description="its port")
+    allowed: list[Network] = Field(
+        default_factory=list,
+        max_length=64,
+        description="further networks that machines come from, such as 10.20.0.0/16",
+    )
 
 
 class SshInstallation(Part):
@@ -103,6 +109,11 @@ class OnPremSsh(SshInstallation):
     """Machines of one's own; the control plane is elsewhere."""
 
     master: Master = Field(description="what `remora server invite` printed on the control plane")
+    handover: str = Field(
+        default="",
+        pattern=r"^([/~].*)?$",
+        description="folder for what the control plane gets; REMORA_HOME/installations/NAME when empty",
+    )
 
 
 class SelfHostedSsh(SshInstallation):

@@ -1,0 +1,52 @@
+"""The master's part of the secrets: files (0600) on the machine where the installer runs, read from the machines."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from infra.onprem import queue, store
+from infra.onprem.remote import Place, connected
+
+STORE_FILE = "store-credentials"
+
+
+async def apply(props: dict[str, Any]) -> dict[str, Any]:
+    """Write the files. Raises RemoteError, OSError."""
+    async with connected(Place.of(props["queue"])) as session:
+        files: dict[str, str] = await queue.ask(session, "handover", {"groups": list(props["groups"])})
+    if props["store"]:
+        files[STORE_FILE] = await store.credentials(Place.of(props["store"]))
+    elif props["store_credentials"]:
+        files[STORE_FILE] = Path(props["store_credentials"]).expanduser().read_text()
+    folder = Path(props["folder"])
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    for name, text in files.items():
+        _write(folder / name, text)
+    return {"files": sorted(files)}
+
+
+async def remove(props: dict[str, Any]) -> None:
+    """Remove the files, and the folder when nothing else is in it. Raises OSError."""
+    folder = Path(props["folder"])
+    for name in props.get("files", ()):
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def is_whole(props: dict[str, Any]) -> bool:
+    """Whether every file still is where it was written."""
+    return all((Path(props["folder"]) / name).is_file() for name in props.get("files", ()))
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as writer:
+        writer.write(text)
+        writer.flush()
+        os.fsync(writer.fileno())
+    temporary.replace(path)
