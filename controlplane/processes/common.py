@@ -13,6 +13,8 @@ import structlog
 def configure_logs() -> None:
     """JSON lines on standard error."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+    # It would write whole addresses, signatures and all.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
