@@ -39,11 +39,10 @@ def compare(
     changes += _parts("queue", before and before.get("queue"), after["queue"])
     changes += _list("store", "name", before, after, "stores")
     for one in after["groups"]:
-        old = _by("slug", before, "groups").get(one["slug"])
-        found = _parts(f"group {one['slug']}", old, one)
-        if old is None and one["slug"] in enabled and not enabled[one["slug"]]:
-            found = [Change("changed", f"group {one['slug']}", ("enabled",))]
-        changes += found
+        if enabled.get(one["slug"], True):
+            changes += _parts(f"group {one['slug']}", _by("slug", before, "groups").get(one["slug"]), one)
+        else:
+            changes.append(Change("changed", f"group {one['slug']}", ("enabled",)))
     kept = {one["slug"] for one in after["groups"]}
     for slug in sorted(name for name, is_on in enabled.items() if is_on and name not in kept):
         count = machines.get(slug, 0)

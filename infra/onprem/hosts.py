@@ -74,7 +74,8 @@ def _asked(props: dict[str, Any]) -> dict[str, Any]:
 
 
 def _options(props: dict[str, Any]) -> list[str]:
-    words = ["--credential", "-", "--whole", "--name", props["name"], "--slots", str(int(props["slots"]))]
+    # By its name: a "-" would leave the settings of a machine that has some alone.
+    words = ["--credential", "/dev/stdin", "--whole", "--name", props["name"], "--slots", str(int(props["slots"]))]
     for option, values in (("--mount", props["mounts"]), ("--gpu", props["gpus"])):
         for value in values:
             words += [option, value]
