@@ -1,0 +1,85 @@
+"""An own queue and store on a machine: authority, certificates, the fence's rules."""
+
+from __future__ import annotations
+
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from worker_bootstrap.hosting.authority import Authority, is_for, request_for
+from worker_bootstrap.hosting.files import kept_secret, write_private
+from worker_bootstrap.hosting.texts import EVERYWHERE, bind, fence, redis_config, store_unit, unit
+from worker_bootstrap.protocol.errors import ProtocolError
+
+
+def usages(certificate: x509.Certificate) -> list[x509.ObjectIdentifier]:
+    return list(certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+
+
+def test_an_authority_is_made_once_and_its_key_is_its_own(tmp_path: Path) -> None:
+    first = Authority(tmp_path, "of the test")
+    assert Authority(tmp_path, "another name").pem == first.pem
+    assert (tmp_path / "ca.key").stat().st_mode & 0o777 == 0o600
+    ca = x509.load_pem_x509_certificate(first.pem.encode())
+    for made, usage in (
+        (first.server(["10.0.0.1", "queue.lab"]), ExtendedKeyUsageOID.SERVER_AUTH),
+        (first.client("master"), ExtendedKeyUsageOID.CLIENT_AUTH),
+    ):
+        certificate = x509.load_pem_x509_certificate(made.certificate.encode())
+        certificate.verify_directly_issued_by(ca)
+        assert usages(certificate) == [usage]
+        assert certificate.not_valid_after_utc > datetime.now(UTC) + timedelta(days=3000)
+
+
+def test_a_request_gets_the_names_that_the_installer_says(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "of the test")
+    request = request_for(tmp_path / "server.key", "whatever.it.asks")
+    assert request_for(tmp_path / "server.key", "whatever.it.asks") != ""
+    text = authority.sign(request, ["10.0.0.1"])
+    (tmp_path / "server.pem").write_text(text)
+    assert is_for(tmp_path / "server.pem", ["10.0.0.1"])
+    assert not is_for(tmp_path / "server.pem", ["10.0.0.2"])
+    assert not is_for(tmp_path / "none.pem", ["10.0.0.1"])
+    certificate = x509.load_pem_x509_certificate(text.encode())
+    asked = x509.load_pem_x509_csr(request.encode()).public_key()
+    held = certificate.public_key()
+    assert isinstance(asked, ec.EllipticCurvePublicKey) and isinstance(held, ec.EllipticCurvePublicKey)
+    assert held.public_numbers() == asked.public_numbers()
+    with pytest.raises(ProtocolError, match="no certificate request"):
+        authority.sign("-----BEGIN", ["10.0.0.1"])
+
+
+def test_a_secret_is_made_once(tmp_path: Path) -> None:
+    first = kept_secret(tmp_path / "secret")
+    assert len(first) > 40 and kept_secret(tmp_path / "secret") == first
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+    assert not write_private(tmp_path / "secret", first)
+    assert write_private(tmp_path / "secret", "another")
+
+
+def test_the_fence_names_networks_and_nothing_else(tmp_path: Path) -> None:
+    text = fence(7379, ["10.0.0.2/32", "10.0.0.1/32", "fd00::/8", "10.0.0.1/32"])
+    assert "put_up iptables 10.0.0.1/32 10.0.0.2/32 ||" in text
+    assert "put_up ip6tables fd00::/8\n" in text
+    done = subprocess.run(["sh", "-n"], input=text, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    with pytest.raises(ValueError, match="does not appear to be an IPv4 or IPv6 network"):
+        fence(7379, ["10.0.0.1/32; reboot"])
+
+
+def test_redis_has_no_plain_port_and_listens_where_it_may() -> None:
+    text = redis_config(Path("/etc/q"), Path("/var/q"), 7379, bind("127.0.0.1"), 1000)
+    assert "\nport 0\n" in text and "\ntls-auth-clients yes\n" in text and "\nbind 127.0.0.1\n" in text
+    assert bind("queue.example.test") == bind("203.0.113.9") == EVERYWHERE
+
+
+def test_the_units_run_as_their_own_users() -> None:
+    queue = unit("remora-queue", "/usr/bin/redis-server", Path("/etc/q"), Path("/var/q"), Path("/opt/q/fence"))
+    store = store_unit("remora-store", Path("/opt/s/versitygw"), Path("/etc/s"), Path("/srv/s"))
+    assert "User=remora-queue\n" in queue and "ExecStopPost=+/opt/q/fence down\n" in queue
+    assert "User=remora-store\n" in store and "secret" not in store.lower()
