@@ -17,13 +17,19 @@ from infra.onprem.preflight import PreflightError, Report, survey
 from infra.onprem.release import ReleaseMissingError, open_now
 from infra.onprem.remote import Access, Place, run_apart
 from infra.onprem.resources import Handover, Host, Queue, Store, digest
+from stacks.config.base import ConfigError
 from stacks.config.choice import Choice
+from stacks.config.common import Advanced
 from stacks.config.ssh import Host as HostConfig
 from stacks.config.ssh import OnPremSsh
 
 
 def build(choice: Choice) -> pulumi.Input[dict[str, Any]]:
-    """Look at every machine, then put queue, store and agents on them; gives back the installation document."""
+    """Look at every machine, then put queue, store and agents on them; gives back the installation document.
+
+    Raises ConfigError.
+    """
+    refuse_advanced(choice.advanced)
     plan = plan_of(choice.settings)
     try:
         release = open_now(plan.release, plan.release_keys)
@@ -35,6 +41,15 @@ def build(choice: Choice) -> pulumi.Input[dict[str, Any]]:
         sys.exit("Nothing was changed on any machine: remove the faults above, and run it again.")
     _warn(reports)
     return _resources(replace(plan, sources=planning.sources(plan, reports)))
+
+
+def refuse_advanced(advanced: Advanced) -> None:
+    """Nothing of it is read here, and what has no effect must not pass unseen. Raises ConfigError."""
+    if advanced.model_fields_set:
+        sentence = (
+            "It has no effect on machines of one's own: set it on the machines themselves, and leave it out here."
+        )
+        raise ConfigError({f"advanced.{name}": sentence for name in sorted(advanced.model_fields_set)})
 
 
 def plan_of(settings: OnPremSsh) -> Plan:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from infra.onprem import plan as planning
 from infra.onprem.plan import Plan
 from infra.onprem.preflight import Report
 from infra.onprem.resources import MachineProvider, digest
+from stacks.config.base import ConfigError
 from stacks.config.choice import choose
-from stacks.on_prem import plan_of
+from stacks.config.common import Advanced
+from stacks.on_prem import plan_of, refuse_advanced
 
 MASTER = {"dashboard": "https://remora.example.com", "addresses": ["203.0.113.7/32"], "release_keys": ["a2V5"]}
 HOSTS = [{"address": "10.0.0.1"}, {"address": "10.0.0.2", "port": 2222, "group": "gpu", "gpus": ["0"], "slots": 2}]
@@ -88,3 +92,10 @@ def test_a_queue_that_moves_is_another_one() -> None:
     before = whole(planning.queue_props(plan()))
     after = whole(planning.queue_props(plan(queue={"host": "10.0.0.2"})))
     assert MachineProvider("queue").diff("", before, after).replaces == ["where"]
+
+
+def test_what_has_no_effect_is_refused() -> None:
+    refuse_advanced(Advanced())
+    with pytest.raises(ConfigError) as caught:
+        refuse_advanced(Advanced(proxy="http://proxy.lab:3128"))
+    assert list(caught.value.problems) == ["advanced.proxy"]
