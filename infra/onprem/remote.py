@@ -199,11 +199,11 @@ def _key(place: Place, path: Path) -> asyncssh.SSHKey:
         raise RemoteError(
             place.name, f"the key {place.access.key} can't be read ({error.strerror}): set `access.key`."
         ) from error
-    except asyncssh.KeyEncryptionError as error:
-        raise RemoteError(
-            place.name, f"the key {place.access.key} has a passphrase: name a key without one in `access.key`."
-        ) from error
-    except asyncssh.KeyImportError as error:
+    except (asyncssh.KeyEncryptionError, asyncssh.KeyImportError) as error:
+        if isinstance(error, asyncssh.KeyEncryptionError) or "passphrase" in str(error).lower():
+            raise RemoteError(
+                place.name, f"the key {place.access.key} has a passphrase: name a key without one in `access.key`."
+            ) from error
         raise RemoteError(
             place.name, f"{place.access.key} is no private key ({error}): set `access.key` to the one for the machines."
         ) from error
