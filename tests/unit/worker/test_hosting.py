@@ -11,6 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from worker_bootstrap.__main__ import main
 from worker_bootstrap.hosting.authority import Authority, is_for, request_for
 from worker_bootstrap.hosting.files import kept_secret, write_private
 from worker_bootstrap.hosting.texts import EVERYWHERE, bind, fence, redis_config, store_unit, unit
@@ -83,3 +84,15 @@ def test_the_units_run_as_their_own_users() -> None:
     store = store_unit("remora-store", Path("/opt/s/versitygw"), Path("/etc/s"), Path("/srv/s"))
     assert "User=remora-queue\n" in queue and "ExecStopPost=+/opt/q/fence down\n" in queue
     assert "User=remora-store\n" in store and "secret" not in store.lower()
+
+
+def test_an_agent_whose_executions_run_is_not_taken_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    home, root, units = (tmp_path / name for name in ("home", "root", "units"))
+    job = home / "work" / "attempt" / "job.json"
+    for folder in (job.parent, root, units):
+        folder.mkdir(parents=True)
+    job.write_text("{}")
+    assert main(["uninstall", "--home", str(home), "--root", str(root), "--units", str(units)]) == 1
+    said = capsys.readouterr().err
+    assert said == "remora-agent: 1 executions run here: drain the machine first, or say --yes to end them.\n"
+    assert job.exists() and root.exists()
