@@ -52,6 +52,15 @@ def groups(cloud: AwsCloud) -> list[dict[str, Any]]:
     return cloud.ask("autoscaling", "describe_auto_scaling_groups")["AutoScalingGroups"]
 
 
+def empty(cloud: AwsCloud, name: str) -> None:
+    """As whoever removes an installation: machines are no longer protected, and go."""
+    [group] = [group for group in groups(cloud) if group["AutoScalingGroupName"] == name]
+    ids = [machine["InstanceId"] for machine in group["Instances"]]
+    protection = {"AutoScalingGroupName": name, "InstanceIds": ids, "ProtectedFromScaleIn": False}
+    cloud.ask("autoscaling", "set_instance_protection", **protection)
+    cloud.ask("autoscaling", "update_auto_scaling_group", AutoScalingGroupName=name, DesiredCapacity=0)
+
+
 def asked(project: Project) -> dict[str, Any]:
     return json.loads(project.run("config", "get", "--stack", project.stack, "remora:private_worker"))
 
@@ -110,7 +119,7 @@ def test_it_comes_up_keeps_the_rules_stays_and_goes(pulumi: Pulumi, aws_cloud: A
     assert {group["MaxSize"] for group in groups(aws_cloud)} == {9, 2}
     assert sorted(len(group["Instances"]) for group in groups(aws_cloud)) == [0, 2]
 
-    aws_cloud.ask("autoscaling", "update_auto_scaling_group", AutoScalingGroupName=name, DesiredCapacity=0)
+    empty(aws_cloud, name)
     done(project.destroy("--exclude-protected"))
     left = {thing.partition(" ")[0] for thing in aws_cloud.contents() - before}
     assert left == {"Buckets", "Keys"}

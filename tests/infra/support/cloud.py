@@ -16,6 +16,7 @@ from fixtures.store_servers import server
 from plugin.store_parts import SERVERS_PYTHON
 
 REGION = "eu-west-1"
+SERVER = Path(__file__).with_name("moto_as_aws.py")
 STRICT = {
     "MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION": "1",
     "MOTO_ENABLE_AMI_VALIDATION": "1",
@@ -105,6 +106,7 @@ class AwsCloud:
             f"{field} {item[key]}"
             for answer, (_, _, field, key) in zip(lists, LISTINGS, strict=True)
             for item in answer[field]
+            if item.get("State") != "deleted"
         }
         found |= {f"Instances {i['InstanceId']}" for group in instances["Reservations"] for i in group["Instances"]}
         described = self._ask([("kms", "describe_key", {"KeyId": key["KeyId"]}) for key in keys["Keys"]])
@@ -119,6 +121,6 @@ class AwsCloud:
 def aws_cloud(folder: Path) -> Iterator[AwsCloud]:
     """Until the end of the block."""
     port = free_port()
-    command = [str(SERVERS_PYTHON), "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    command = [str(SERVERS_PYTHON), str(SERVER), "-H", "127.0.0.1", "-p", str(port)]
     with server(command, port, folder, **STRICT) as url:
         yield AwsCloud(url)
