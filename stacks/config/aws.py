@@ -115,34 +115,3 @@ class PrivateWorkerAws(AwsInstallation):
         if len(self.master.external_id) < 16:
             raise ValueError("master.external_id is missing: `remora server invite --cloud aws` makes one.")
         return self
-
-
-class AwsDatabase(Part):
-    """The control plane's PostgreSQL."""
-
-    type: str = Field(
-        default="db.t4g.medium", pattern=r"^db\.[a-z0-9]+\.[a-z0-9]+$", description="such as db.t4g.medium"
-    )
-    storage_gb: int = Field(default=50, ge=20, le=16_000, description="size of its disk")
-    two_zones: bool = Field(default=True, description="a standby in a second zone")
-    backup_days: int = Field(default=14, ge=1, le=35, description="days that one may go back to")
-
-
-class AwsMaster(Part):
-    """The machines of the control plane."""
-
-    type: str = Field(default="m6i.large", pattern=INSTANCE_TYPE, description="such as m6i.large")
-    replicas: int = Field(default=2, ge=1, le=10, description="machines behind the load balancer")
-    allowed: list[str] = Field(default_factory=lambda: ["0.0.0.0/0"], description="networks that people come from")
-
-
-class SelfHostedAws(AwsInstallation):
-    """All of it in one's own account."""
-
-    certificate: str = Field(
-        pattern=r"^arn:aws[a-z-]*:acm:.+", description="ARN of a certificate in ACM for the dashboard's name"
-    )
-    domain: str = Field(default="", description="the dashboard's name; the load balancer's own when empty")
-    database: AwsDatabase = Field(default_factory=AwsDatabase)
-    control_plane: AwsMaster = Field(default_factory=AwsMaster)
-    cluster: bool = Field(default=False, description="a Kubernetes cluster for deployments")

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from stacks.config.base import Part
-from stacks.config.common import Master, Name, Network, Origin
+from stacks.config.common import Master, Name, Network
 
 
 class SshAccess(Part):
@@ -113,16 +113,4 @@ class OnPremSsh(SshInstallation):
         default="",
         pattern=r"^([/~].*)?$",
         description="folder for what the control plane gets; REMORA_HOME/installations/NAME when empty",
-    )
-
-
-class SelfHostedSsh(SshInstallation):
-    """All of it on machines of one's own."""
-
-    dashboard: Origin = Field(description="the dashboard's address, such as https://remora.example.com")
-    master_host: str = Field(default="", description="machine of the control plane; the first host when empty")
-    certificate: str = Field(default="", description="file of the certificate; made by an own authority when empty")
-    key: str = Field(default="", description="file with the certificate's key")
-    database: str = Field(
-        default="", pattern=r"^(file:.+)?$", description="file: and a path that holds a PostgreSQL URL; made when empty"
     )

@@ -136,7 +136,7 @@ def _network(world: AwsWorld) -> Outcome:
 
 def _permissions(world: AwsWorld) -> Outcome:
     try:
-        world.ask("ec2", "create_vpc", CidrBlock="10.0.0.0/16", DryRun=True)
+        world.ask("ec2", "create_internet_gateway", DryRun=True)
     except ProbeError as error:
         cause = error.__cause__
         code = cause.response["Error"]["Code"] if isinstance(cause, ClientError) else ""

@@ -18,7 +18,7 @@ def install(
     yes: Yes = False,
     as_json: AsJson = False,
     plan_only: Annotated[bool, typer.Option("--plan", help="Show what would be made, and stop.")] = False,
-    control_plane: Annotated[str, typer.Option(help="Address of the control plane that imports it.")] = "",
+    control_plane: Annotated[str, typer.Option(help="Address of the control plane; REMORA_TOKEN is its token.")] = "",
     proof: Annotated[bool, typer.Option(help="Run one execution on each group at the end.")] = True,
     proof_image: Annotated[str, typer.Option(help="Image of that execution.")] = PROOF_IMAGE,
     proof_wait: Annotated[float, typer.Option(help="Seconds to wait for it.")] = 900.0,

@@ -1,4 +1,4 @@
-"""The control plane, as the wizard speaks to it: imports the installation, runs one execution as proof."""
+"""The control plane, as the wizard speaks to it: takes the installation in, runs one execution as proof."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import os
+import subprocess
+import sys
 import tarfile
 import time
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ import httpx
 from stacks.wizard.errors import WizardError
 
 POLL_SECONDS = 2.0
+IMPORT_SECONDS = 120
 PROOF = "installation-proof"
 STEP = "prove"
 ENDED = ("complete", "error", "stopped", "crashed")
@@ -44,6 +47,16 @@ def find_access(home: Path, url: str) -> Access | None:
     return Access(known["url"].rstrip("/"), known["token"])
 
 
+def import_here(home: Path, document: Path) -> dict[str, Any]:
+    """Let the control plane of this machine take the document in; what it changed. Raises WizardError."""
+    command = [str(Path(sys.executable).with_name("remora")), "server", "import-installation", str(document), "--json"]
+    environment = {**os.environ, "REMORA_HOME": str(home)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=IMPORT_SECONDS)
+    if done.returncode != 0:
+        raise WizardError(f"The control plane does not take {document} in: {done.stderr.strip()}", 2)
+    return json.loads(done.stdout)
+
+
 class ControlPlane:
     """Raises WizardError with the control plane's own sentence."""
 
@@ -51,10 +64,6 @@ class ControlPlane:
         self._url = access.url
         headers = {"Authorization": f"Token {access.token}", "Accept": "application/json"}
         self._http = httpx.Client(base_url=access.url, headers=headers, timeout=timeout)
-
-    def import_document(self, document: dict[str, Any]) -> dict[str, Any]:
-        """Its answer: the installation and what changed."""
-        return self._call("POST", "/api/v1/installations/", json=document)
 
     def prove(self, environment: str, image: str, wait: float) -> dict[str, Any]:
         """An execution of one command on this worker group, as it stands when it has ended or `wait` (s) is over."""

@@ -38,10 +38,10 @@ def empty_groups(choice: Choice, document: dict[str, Any], say: Say) -> None:
     client = boto3.client("autoscaling", region_name=choice.settings.region)
     names = [group["settings"]["group"] for group in document["groups"]]
     for name in names:
-        client.update_auto_scaling_group(
-            AutoScalingGroupName=name, MinSize=0, DesiredCapacity=0, NewInstancesProtectedFromScaleIn=False
-        )
+        client.update_auto_scaling_group(AutoScalingGroupName=name, NewInstancesProtectedFromScaleIn=False)
     _release_machines(client, names)
+    for name in names:
+        client.update_auto_scaling_group(AutoScalingGroupName=name, MinSize=0, DesiredCapacity=0)
     _wait(lambda: sum(len(group["Instances"]) for group in _groups(client, names)), say)
 
 

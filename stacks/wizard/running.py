@@ -18,7 +18,7 @@ from stacks.config.choice import Choice
 from stacks.flavours import builder
 from stacks.wizard.answers import read_answers
 from stacks.wizard.checks import refused, table
-from stacks.wizard.control_plane import ControlPlane, find_access
+from stacks.wizard.control_plane import ControlPlane, find_access, import_here
 from stacks.wizard.engine import OUTPUT, Engine
 from stacks.wizard.errors import WizardError, of_config
 from stacks.wizard.places import Place, installed, remora_home
@@ -88,7 +88,7 @@ def install(answers: Path, wishes: Wishes) -> None:
             document = engine.apply(Progress(say, total))
             place.write(place.document, json.dumps(document, indent=2))
             say(f"The installation stands: {place.document}", {"event": "stands", "document": str(place.document)})
-            _hand_over(place, document, wishes, say)
+            _hand_over(place, say)
             if wishes.proof:
                 _prove(place, document, wishes, say)
 
@@ -112,14 +112,14 @@ def _plan(engine: Engine, say: Say) -> int:
     return tree.total()
 
 
-def _hand_over(place: Place, document: dict[str, Any], wishes: Wishes, say: Say) -> None:
-    access = find_access(place.home, wishes.control_plane)
-    if access is None:
+def _hand_over(place: Place, say: Say) -> None:
+    if not (place.home / "access.json").is_file():
         command = f"remora server import-installation {place.document.name}"
-        say(f"On the control plane's machine: {command}", {"event": "import", "state": "by hand", "command": command})
+        words = f"Copy {place.document} to the control plane's machine, and there: {command}"
+        say(words, {"event": "import", "state": "by hand", "command": command})
         return
-    done = ControlPlane(access).import_document(document)
-    say(f"Imported by {access.url}.", {"event": "import", "state": "done", "answer": done})
+    done = import_here(place.home, place.document)
+    say("The control plane of this machine has it.", {"event": "import", "state": "done", "answer": done})
 
 
 def _prove(place: Place, document: dict[str, Any], wishes: Wishes, say: Say) -> None:
