@@ -81,6 +81,6 @@ def _group(
         "gpu_spec": machine.gpu,
         "scale_min": 0,
         "scale_max": asked.max,
-        "join_secret": f"aws:{found['secret']}#join_secrets.{slug}",
+        "join_secret": f"aws:{found['secret']}#join_secret.{slug}",
         "settings": {"group": found["groups"][slug], "market": asked.market, "ceiling": asked.max},
     }

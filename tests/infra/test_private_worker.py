@@ -18,6 +18,8 @@ from support.cli import Project, Pulumi
 from support.cloud import AwsCloud
 from support.events import Run
 from support.moto_differences import real_changes
+from worker_bootstrap.protocol import names
+from worker_bootstrap.startup.boot.queue_files import master_secret, whole_state
 
 pytestmark = [pytest.mark.needs("pulumi", "terraform-aws", "moto"), pytest.mark.timeout(600)]
 
@@ -73,6 +75,20 @@ def no_value_is_given(cloud: AwsCloud) -> None:
         assert not cloud.ask("secretsmanager", "describe_secret", SecretId=secret["ARN"]).get("VersionIdsToStages")
 
 
+def fields_of(document: InstallationDocument) -> set[str]:
+    """Fields of the control plane's secret that the document refers to."""
+    queue = document.queue
+    references = [queue.password, queue.ca, queue.certificate, queue.key, *(one.join_secret for one in document.groups)]
+    return {reference.partition("#")[2] for reference in references}
+
+
+def written_fields(slugs: list[str]) -> set[str]:
+    """Fields that the queue's machine puts into that secret."""
+    client = {"certificate": "pem", "key": "pem"}
+    state = whole_state({"ca": "pem", "clients": {names.MASTER_USER: client}}, slugs)
+    return set(json.loads(master_secret(state)))
+
+
 def scripts_are_plain(cloud: AwsCloud) -> None:
     """Start-up scripts name their group and where secrets are, and fit into what AWS takes."""
     versions = cloud.ask("ec2", "describe_launch_template_versions", Versions=["$Latest"])["LaunchTemplateVersions"]
@@ -96,6 +112,7 @@ def test_it_comes_up_keeps_the_rules_stays_and_goes(pulumi: Pulumi, aws_cloud: A
     document = InstallationDocument.model_validate(project.outputs()["installation"])
     assert [group.slug for group in document.groups] == ["m5-large", "g4dn-xlarge-spot"]
     assert document.groups[1].gpu_spec and document.access is not None
+    assert fields_of(document) <= written_fields([group.slug for group in document.groups])
     state = project.export()
     assert violations(of_state(state)) == []
     assert Counter(row["type"] for row in state["deployment"]["resources"])["aws:s3/bucket:Bucket"] == 4
