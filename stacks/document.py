@@ -10,7 +10,7 @@ from infra.aws.account import Account
 from infra.aws.stores import PURPOSES
 from infra.installation import InstallationDocument
 from infra.names import Labels
-from stacks.config.aws import AwsInstallation
+from stacks.config.aws import AwsGroup, AwsInstallation
 from stacks.on_aws import Leader, WorkersSide
 
 
@@ -45,7 +45,7 @@ def aws_document(
                 **{part: f"aws:{found['secret']}#{part}" for part in ("password", "ca", "certificate", "key")},
             },
             "stores": [_store(purpose, account, leader, found) for purpose in PURPOSES],
-            "groups": [_group(group.slug, settings, account, side, found) for group in settings.groups],
+            "groups": [_group(group, account, side, found) for group in settings.groups],
         }
         # What can't be imported must not be exported.
         return InstallationDocument.model_validate(document).model_dump(mode="json")
@@ -68,19 +68,16 @@ def _store(purpose: str, account: Account, leader: Leader, found: dict[str, Any]
     }
 
 
-def _group(
-    slug: str, settings: AwsInstallation, account: Account, side: WorkersSide, found: dict[str, Any]
-) -> dict[str, Any]:
-    asked = next(group for group in settings.groups if group.slug == slug)
+def _group(asked: AwsGroup, account: Account, side: WorkersSide, found: dict[str, Any]) -> dict[str, Any]:
     machine = side.found.types[asked.type]
     return {
-        "slug": slug,
+        "slug": asked.slug,
         "name": f"{asked.type}{' spot' if asked.market == 'spot' else ''}, {account.region}",
         "region": account.region,
         "instance_type": asked.type,
         "gpu_spec": machine.gpu,
         "scale_min": 0,
         "scale_max": asked.max,
-        "join_secret": f"aws:{found['secret']}#join_secret.{slug}",
-        "settings": {"group": found["groups"][slug], "market": asked.market, "ceiling": asked.max},
+        "join_secret": f"aws:{found['secret']}#join_secret.{asked.slug}",
+        "settings": {"group": found["groups"][asked.slug], "market": asked.market, "ceiling": asked.max},
     }

@@ -64,10 +64,10 @@ def refusals(flavour: str) -> Iterator[None]:
         raise ConfigError({f"{flavour}.{key}": sentence for key, sentence in error.problems.items()}) from error
 
 
-def look(account: Account, settings: AwsInstallation, more: Sequence[tuple[str, str]] = ()) -> Found:
-    """Ask the account. `more`: further (key, machine type). Raises RefusedError with all that is not offered."""
+def look(account: Account, settings: AwsInstallation) -> Found:
+    """Ask the account. Raises RefusedError with all that is not offered."""
     wanted = [(f"groups[{number}].type", group.type) for number, group in enumerate(settings.groups)]
-    wanted += [("queue_type", settings.queue_type), *more]
+    wanted.append(("queue_type", settings.queue_type))
     types = offered_types(account, wanted)
     images = {name: account.image(settings.image, name) for name in {kind.architecture for kind in types.values()}}
     return Found(types, images, images[types[settings.queue_type].architecture])

@@ -11,14 +11,12 @@ from infra.names import Labels
 class AwsComponent(pulumi.ComponentResource):
     """A group of resources that belong together; children name it as their parent and use the account's provider."""
 
-    def __init__(
-        self, kind: str, part: str, account: Account, labels: Labels, parent: pulumi.Resource | None = None
-    ) -> None:
+    def __init__(self, kind: str, part: str, account: Account, labels: Labels) -> None:
         super().__init__(
             f"remora:aws:{kind}",
             labels.name(part),
             None,
-            pulumi.ResourceOptions(parent=parent, providers={"aws": account.provider}),
+            pulumi.ResourceOptions(providers={"aws": account.provider}),
         )
         self._labels = labels
 
@@ -28,14 +26,12 @@ class AwsComponent(pulumi.ComponentResource):
         keep: bool = False,
         ignore: list[str] | None = None,
         after: list[pulumi.Resource] | None = None,
-        alone: bool = False,
     ) -> pulumi.ResourceOptions:
-        """Options of a child. `keep`: data is in it, destroy leaves it. `alone`: the old one goes first."""
+        """Options of a child. `keep`: data is in it, destroy leaves it."""
         return pulumi.ResourceOptions(
             parent=self,
             protect=keep,
             retain_on_delete=keep,
             ignore_changes=ignore,
             depends_on=after,
-            delete_before_replace=alone or None,
         )

@@ -35,17 +35,14 @@ def subnet_cidrs(cidr: str, zones: int) -> tuple[list[str], list[str]]:
 
 
 class Network(AwsComponent):
-    """Outputs are the same whether parts were made or existed: `vpc_id`, `subnet_ids`, `public_subnet_ids`, `cidr`."""
+    """Outputs are the same whether parts were made or existed: `vpc_id`, `subnet_ids`, `public_subnet_ids`."""
 
     def __init__(self, account: Account, labels: Labels, wish: NetworkWish) -> None:
         super().__init__("Network", "network", account, labels)
         self._account = account
         self.zones = account.zones()[:MAX_ZONES]
-        self._public_route: aws.ec2.RouteTable | None = None
         vpc = self._vpc(wish)
         self.vpc_id: pulumi.Output[str] = pulumi.Output.from_input(vpc.id)
-        self.cidr: pulumi.Output[str] = pulumi.Output.from_input(vpc.cidr_block)
-        self.has_nat = wish.nat
         if wish.subnet_ids:
             self.subnet_ids = self.public_subnet_ids = self._existing_subnets(wish)
         else:
