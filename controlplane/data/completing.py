@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from controlplane.audit.service import AuditService
 from controlplane.data.models import Datum, Upload
 from controlplane.data.parts import part_key, parts_of, remove_parts
-from controlplane.data.stores.base import ObjectStore, StoreError
+from controlplane.data.stores.base import ObjectStore, find
 from controlplane.data.stores.folder import FolderStore
 from controlplane.db.ids import uuid7
 
@@ -89,12 +89,8 @@ def _checked(row: Upload, sums: Sums) -> Sums:
 
 def _is_whole(store: ObjectStore, row: Upload) -> bool:
     """Whether a try that ended early had put it together already."""
-    try:
-        return store.stat(row.key).size == row.size
-    except StoreError as error:
-        if error.code != "not_found":
-            raise
-        return False
+    made = find(store, row.key)
+    return made is not None and made.size == row.size
 
 
 def _chained(store: ObjectStore, row: Upload, check: Callable[[], None] | None) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from controlplane.commits.models import Commit
 from controlplane.data.models import Datum
-from controlplane.data.stores.base import ObjectStore, SignedUrl, StoreError
+from controlplane.data.stores.base import ObjectStore, SignedUrl, StoreError, find
 from controlplane.data.stores.copying import copy_once
 from controlplane.data.stores.keys import check_key
 from controlplane.data.stores.registry import StoreRegistry
@@ -175,7 +175,8 @@ def _completed(store: ObjectStore, key: str, item: UrlItem) -> UrlItem:
 
 
 def _begun(store: ObjectStore, key: str, item: UrlItem) -> UrlItem:
-    if _is_there(store, key):
+    # An upload may have ended before its worker was told so: it gets an address that is refused as taken.
+    if find(store, key) is not None:
         return _reply(item, store.sign_put(key, item.size), key)
     answer = UrlItem(item.id, item.purpose, item.name, item.size, key=key)
     return replace(answer, part_bytes=store.parts.part_bytes(item.size), upload=store.begin(key))
@@ -207,17 +208,6 @@ def listed_files(attempt: Attempt) -> dict[str, dict[str, Any]]:
 def _check_size(item: UrlItem, most: int) -> None:
     if not 0 <= item.size <= most:
         raise DeniedError("too_large")
-
-
-def _is_there(store: ObjectStore, key: str) -> bool:
-    """Whether an upload ended before its worker was told so: then it gets an address that is refused as taken."""
-    try:
-        store.stat(key)
-    except StoreError as error:
-        if error.code != "not_found":
-            raise
-        return False
-    return True
 
 
 def _reply(item: UrlItem, signed: SignedUrl, key: str = "") -> UrlItem:

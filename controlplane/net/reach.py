@@ -47,6 +47,11 @@ class Reach:
         """By `REMORA_ALLOWED_NETWORKS`. Raises ValueError."""
         return cls(parse_networks(text for text in settings.allowed_networks.split(",") if text.strip()))
 
+    @classmethod
+    def everywhere(cls) -> Reach:
+        """For addresses that the operator named, or a cloud's own: none is a user's."""
+        return cls(parse_networks(["0.0.0.0/0", "::/0"]))
+
     def addresses(self, host: str, port: int) -> list[str]:
         """Addresses of a host, in the order to try. The caller connects to these and asks no resolver again.
 

@@ -13,7 +13,6 @@ import pytest
 from controlplane.clock import utc_now
 from controlplane.data.stores.http import StoreHttp
 from controlplane.environments.aws_secrets import AwsSecrets
-from controlplane.environments.opening import EVERYWHERE
 from controlplane.environments.references import References, UnreadableError
 from controlplane.net.reach import Reach
 from fixtures.aws_cloud import EXTERNAL_ID, REGION, AwsCloud, aws_cloud
@@ -48,7 +47,7 @@ def moments() -> Moments:
 def references(moments: Moments, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> References:
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
-    return References({"aws": AwsSecrets(StoreHttp(Reach(EVERYWHERE)), utc_now)}, tmp_path / "queues", moments)
+    return References({"aws": AwsSecrets(StoreHttp(Reach.everywhere()), utc_now)}, tmp_path / "queues", moments)
 
 
 @pytest.fixture

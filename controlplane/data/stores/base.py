@@ -117,3 +117,13 @@ class ObjectStore(Protocol):
     def list(self, prefix: str, *, deep: bool = True) -> Iterator[ObjectInfo]:
         """Objects whose key begins so, by key; without `deep` none that has a further `/`."""
         ...
+
+
+def find(store: ObjectStore, key: str) -> ObjectInfo | None:
+    """The object's size and version, None where there is none. Raises StoreError for everything else."""
+    try:
+        return store.stat(key)
+    except StoreError as error:
+        if error.code != "not_found":
+            raise
+        return None

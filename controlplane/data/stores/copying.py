@@ -6,12 +6,12 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from controlplane.data.stores.base import ObjectStore, StoreError
+from controlplane.data.stores.base import ObjectStore, StoreError, find
 
 
 def copy_once(source: ObjectStore, target: ObjectStore, key: str) -> None:
     """Let `target` hold the object of `source`; nothing is done where it has it already. Raises StoreError."""
-    if _is_there(target, key):
+    if find(target, key) is not None:
         return
     with tempfile.TemporaryDirectory(prefix="remora-code-") as folder:
         path = Path(folder) / "archive"
@@ -23,13 +23,3 @@ def copy_once(source: ObjectStore, target: ObjectStore, key: str) -> None:
             # Another worker's request was quicker.
             if error.code != "exists":
                 raise
-
-
-def _is_there(store: ObjectStore, key: str) -> bool:
-    try:
-        store.stat(key)
-    except StoreError as error:
-        if error.code != "not_found":
-            raise
-        return False
-    return True

@@ -24,9 +24,7 @@ from controlplane.environments.models import Store
 from controlplane.errors import ValidationError
 from controlplane.net.reach import Reach
 from controlplane.settings import Settings
-from worker_bootstrap.protocol.reach import parse_networks
 
-EVERYWHERE = parse_networks(["0.0.0.0/0", "::/0"])
 GOOGLE = "https://storage.googleapis.com"
 
 
@@ -74,7 +72,7 @@ class RemoteStores:
         return self._way(Owner(row.organization_id), own)
 
     def _way(self, owner: Owner, ca: Path | None = None) -> StoreHttp:
-        return StoreHttp(Reach(EVERYWHERE) if owner.is_operator else self._vetted, ca or self._ca_bundle)
+        return StoreHttp(Reach.everywhere() if owner.is_operator else self._vetted, ca or self._ca_bundle)
 
     def of_config(self, config: StoreConfig, owner: Owner) -> ObjectStore:
         """The store of a checked description. Raises StoreError `denied` without any identity for it."""
