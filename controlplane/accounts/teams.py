@@ -156,13 +156,4 @@ class TeamsService:
         return name
 
     def _note(self, session: Session, actor: Actor, action: str, row: Team, **payload: Any) -> None:
-        self._audit.record(
-            session,
-            action,
-            actor=actor.user_id,
-            address=actor.address,
-            organization_id=row.organization_id,
-            subject=row.id,
-            name=row.name,
-            **payload,
-        )
+        self._audit.by(session, actor, action, row.organization_id, row.id, name=row.name, **payload)

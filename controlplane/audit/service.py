@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from controlplane.audit.models import AuditEvent
 from controlplane.clock import Clock
+from controlplane.permissions import Actor
 
 MAX_TEXT = 200
 # Names under which secrets travel: none may ever become part of a payload.
@@ -52,6 +53,20 @@ class AuditService:
                 subject=_clean(subject)[:128],
                 payload={name: _clean(value) if isinstance(value, str) else value for name, value in payload.items()},
             )
+        )
+
+    def by(
+        self, session: Session, actor: Actor, action: str, organization_id: str | None, subject: str, **payload: Any
+    ) -> None:
+        """Append what a signed-in person did. Raises AuditError."""
+        self.record(
+            session,
+            action,
+            actor=actor.user_id,
+            address=actor.address,
+            organization_id=organization_id,
+            subject=subject,
+            **payload,
         )
 
 

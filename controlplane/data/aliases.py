@@ -157,13 +157,4 @@ class AliasesService:
             raise ValidationError({"datum": (f"{datum.name} was purged; its bytes are gone.", "purged")})
 
     def _note(self, session: Session, actor: Actor, action: str, row: DatumAlias) -> None:
-        self._audit.record(
-            session,
-            action,
-            actor=actor.user_id,
-            address=actor.address,
-            organization_id=row.organization_id,
-            subject=row.id,
-            name=row.name,
-            datum=row.datum_id,
-        )
+        self._audit.by(session, actor, action, row.organization_id, row.id, name=row.name, datum=row.datum_id)

@@ -107,16 +107,7 @@ class DataService:
         if not datum.is_adopted:
             self._remove(session, datum)
         datum.purged_at = self._clock()
-        self._audit.record(
-            session,
-            "data.purged",
-            actor=actor.user_id,
-            address=actor.address,
-            organization_id=datum.organization_id,
-            subject=datum.id,
-            name=datum.name,
-            size=datum.size,
-        )
+        self._audit.by(session, actor, "data.purged", datum.organization_id, datum.id, name=datum.name, size=datum.size)
 
     def _remove(self, session: Session, datum: Datum) -> None:
         try:

@@ -222,16 +222,8 @@ class RepositoriesService:
         session.execute(update(Commit).where(*of).values(listed=False), execution_options=quick)
 
     def _note(self, session: Session, actor: Actor, action: str, row: Repository, **payload: Any) -> None:
-        self._audit.record(
-            session,
-            action,
-            actor=actor.user_id,
-            address=actor.address,
-            organization_id=row.organization_id,
-            subject=row.project_id,
-            url=row.url,
-            auth=row.auth,
-            **payload,
+        self._audit.by(
+            session, actor, action, row.organization_id, row.project_id, url=row.url, auth=row.auth, **payload
         )
 
 

@@ -190,15 +190,7 @@ class ProjectsService:
         self._note(session, actor, "variable.deleted", project, variable=name)
 
     def _note(self, session: Session, actor: Actor, action: str, project: Project, **payload: Any) -> None:
-        self._audit.record(
-            session,
-            action,
-            actor=actor.user_id,
-            address=actor.address,
-            organization_id=project.organization_id,
-            subject=project.id,
-            **payload,
-        )
+        self._audit.by(session, actor, action, project.organization_id, project.id, **payload)
 
     def summary(self, session: Session, project_ids: list[str]) -> dict[str, dict[str, int]]:
         """Per project: executions by state, and `count` of all."""

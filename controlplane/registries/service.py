@@ -203,13 +203,12 @@ class RegistriesService:
         return found[0].id
 
     def _note(self, session: Session, actor: Actor, action: str, row: RegistryCredential) -> None:
-        self._audit.record(
+        self._audit.by(
             session,
+            actor,
             action,
-            actor=actor.user_id,
-            address=actor.address,
-            organization_id=row.organization_id,
-            subject=row.id,
+            row.organization_id,
+            row.id,
             pattern=row.image_pattern,
             type=row.type,
             project=row.project_id or "",

@@ -259,16 +259,8 @@ class StoresService:
         return any(options.get("store") == row.id for options in session.scalars(query))
 
     def _note(self, session: Session, actor: Actor, action: str, row: Store) -> None:
-        self._audit.record(
-            session,
-            action,
-            actor=actor.user_id,
-            address=actor.address,
-            organization_id=row.organization_id,
-            subject=row.id,
-            name=row.name,
-            kind=row.kind,
-            access=row.access,
+        self._audit.by(
+            session, actor, action, row.organization_id, row.id, name=row.name, kind=row.kind, access=row.access
         )
 
 

@@ -52,7 +52,7 @@ class VariablesService:
             row = OrganizationVariable(organization_id=organization_id, name=name)
             session.add(row)
         self._write(row, value, organization_context(organization_id, name), secret=secret)
-        self._note(session, actor, "variable.set", organization_id, organization_id, variable=name, secret=secret)
+        self._audit.by(session, actor, "variable.set", organization_id, organization_id, variable=name, secret=secret)
         return shown([row])[0]
 
     def delete(self, session: Session, actor: Actor, organization_id: str, name: str) -> None:
@@ -63,7 +63,7 @@ class VariablesService:
         if row is None:
             raise NotFoundError(f"The organisation has no variable {name[:80]!r}.")
         session.delete(row)
-        self._note(session, actor, "variable.deleted", organization_id, organization_id, variable=name)
+        self._audit.by(session, actor, "variable.deleted", organization_id, organization_id, variable=name)
 
     def groups(self, session: Session, actor: Actor, organization_id: str) -> list[dict[str, Any]]:
         """Groups with their variables, by name. Raises NotFoundError."""
@@ -84,7 +84,7 @@ class VariablesService:
         row = VariableGroup(organization_id=organization_id, name=name, created_at=self._clock())
         session.add(row)
         session.flush()
-        self._note(session, actor, "variable_group.created", organization_id, row.id, name=name)
+        self._audit.by(session, actor, "variable_group.created", organization_id, row.id, name=name)
         return row
 
     def delete_group(self, session: Session, actor: Actor, organization_id: str, group_id: str) -> None:
@@ -92,7 +92,7 @@ class VariablesService:
         row = self._group(session, actor, organization_id, group_id)
         session.execute(delete(GroupVariable).where(GroupVariable.group_id == row.id))
         session.delete(row)
-        self._note(session, actor, "variable_group.deleted", organization_id, row.id, name=row.name)
+        self._audit.by(session, actor, "variable_group.deleted", organization_id, row.id, name=row.name)
 
     def set_in_group(
         self,
@@ -115,7 +115,7 @@ class VariablesService:
             row = GroupVariable(organization_id=organization_id, group_id=group.id, name=name)
             session.add(row)
         self._write(row, value, group_context(group.id, name), secret=secret)
-        self._note(session, actor, "variable.set", organization_id, group.id, variable=name, secret=secret)
+        self._audit.by(session, actor, "variable.set", organization_id, group.id, variable=name, secret=secret)
         return shown([row])[0]
 
     def delete_in_group(self, session: Session, actor: Actor, organization_id: str, group_id: str, name: str) -> None:
@@ -126,7 +126,7 @@ class VariablesService:
         if row is None:
             raise NotFoundError(f"The group has no variable {name[:80]!r}.")
         session.delete(row)
-        self._note(session, actor, "variable.deleted", organization_id, group.id, variable=name)
+        self._audit.by(session, actor, "variable.deleted", organization_id, group.id, variable=name)
 
     def shown_group(self, session: Session, row: VariableGroup) -> dict[str, Any]:
         """The API's form."""
@@ -147,19 +147,6 @@ class VariablesService:
     def _write(self, row: Row, value: str, context: str, *, secret: bool) -> None:
         row.value = self._vault.encrypt(value, context) if secret else value
         row.secret = secret
-
-    def _note(
-        self, session: Session, actor: Actor, action: str, organization_id: str, subject: str, **payload: Any
-    ) -> None:
-        self._audit.record(
-            session,
-            action,
-            actor=actor.user_id,
-            address=actor.address,
-            organization_id=organization_id,
-            subject=subject,
-            **payload,
-        )
 
 
 def shown(rows: Sequence[Row]) -> list[dict[str, Any]]:
