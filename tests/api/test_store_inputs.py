@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -26,10 +25,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """Of today: the store's server has a clock of its own."""
-    made = FakeClock()
-    made.now = datetime.now(UTC)
-    return made
+    return FakeClock.of_today()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    made = FakeClock()
-    made.now = datetime.now(UTC)
-    return made
+    return FakeClock.of_today()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -34,10 +33,7 @@ def settings(settings: Settings) -> Settings:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """Of today: the store's server has a clock of its own."""
-    made = FakeClock()
-    made.now = datetime.now(UTC)
-    return made
+    return FakeClock.of_today()
 
 
 @pytest.fixture
