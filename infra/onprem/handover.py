@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
+from infra.files import write_private
 from infra.onprem import queue, store
 from infra.onprem.remote import Place, connected
 
@@ -24,7 +24,7 @@ async def apply(props: dict[str, Any]) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     for name, text in files.items():
-        _write(folder / name, text)
+        write_private(folder / name, text)
     return {"files": sorted(files)}
 
 
@@ -40,13 +40,3 @@ async def remove(props: dict[str, Any]) -> None:
 def is_whole(props: dict[str, Any]) -> bool:
     """Whether every file still is where it was written."""
     return all((Path(props["folder"]) / name).is_file() for name in props.get("files", ()))
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as writer:
-        writer.write(text)
-        writer.flush()
-        os.fsync(writer.fileno())
-    temporary.replace(path)

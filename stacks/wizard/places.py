@@ -57,14 +57,6 @@ class Place:
             with os.fdopen(handle, "w") as writer:
                 writer.write(secrets.token_urlsafe(32))
 
-    def write(self, path: Path, text: str) -> None:
-        """A private file, whole or not at all. Raises OSError."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(handle, "w") as writer:
-            writer.write(text)
-        temporary.replace(path)
-
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Nobody else works on this installation. Raises WizardError where somebody does."""

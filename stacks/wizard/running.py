@@ -13,6 +13,7 @@ import pulumi
 import typer
 import yaml
 
+from infra.files import write_private
 from stacks.config.base import ConfigError
 from stacks.config.choice import Choice
 from stacks.flavours import builder
@@ -84,9 +85,9 @@ def install(answers: Path, wishes: Wishes) -> None:
             if total:
                 say("No impact so far. From here on, things are made.", {"event": "impact"})
                 _agree("Go on?", wishes)
-            place.write(place.answers, yaml.safe_dump(values))
+            write_private(place.answers, yaml.safe_dump(values))
             document = engine.apply(Progress(say, total))
-            place.write(place.document, json.dumps(document, indent=2))
+            write_private(place.document, json.dumps(document, indent=2))
             say(f"The installation stands: {place.document}", {"event": "stands", "document": str(place.document)})
             _hand_over(place, say)
             if wishes.proof:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from infra.files import write_private
 from stacks.wizard.answers import read_answers
 from stacks.wizard.errors import WizardError
 from stacks.wizard.places import Place, installed
@@ -61,7 +62,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_an_installations_folder_is_private_and_for_one_at_a_time(tmp_path: Path) -> None:
     place = Place(tmp_path, "lab")
     place.make()
-    place.write(place.answers, "a: 1")
+    write_private(place.answers, "a: 1")
     assert oct(place.folder.stat().st_mode)[-3:] == "700"
     assert {oct(path.stat().st_mode)[-3:] for path in (place.answers, place.passphrase)} == {"600"}
     passphrase = place.passphrase.read_text()
