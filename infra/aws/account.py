@@ -104,7 +104,7 @@ class Account:
 
 def offered_types(account: Account, wanted: Sequence[tuple[str, str]]) -> dict[str, MachineType]:
     """The types of (key of the configuration, type), by name. Raises RefusedError with all that are not offered."""
-    found = {name: account.machine_type(name) for _, name in dict(wanted).items()} if wanted else {}
+    found = {name: account.machine_type(name) for name in dict.fromkeys(name for _, name in wanted)}
     problems = {
         key: f"{name} is not offered in {account.region}: choose another type, or another region."
         for key, name in wanted
