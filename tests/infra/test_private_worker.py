@@ -35,7 +35,7 @@ GROUPS = [{"type": "m5.large", "max": 3}, {"type": "g4dn.xlarge", "max": 2, "mar
 
 
 def done(run: Run) -> Run:
-    assert run.ok, run.output[-6000:]
+    assert run.ok, "\n".join(run.errors) or run.output[-6000:]
     print(f"{run.seconds:5.1f} s  {run.counts}")
     return run
 

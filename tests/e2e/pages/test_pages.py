@@ -85,8 +85,11 @@ def test_registries_with_a_credential_and_its_test(
     assert tab.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
     assert axe(tab) == []
     tab.get_by_role("link", name="Remove").click()
+    remove = tab.get_by_role("button", name="Remove the credential")
+    expect(remove).to_be_visible()
+    settle(tab)
     assert axe(tab) == []
-    tab.get_by_role("button", name="Remove the credential").click()
+    remove.click()
     expect(tab.get_by_text("No credentials yet")).to_be_visible()
 
 
