@@ -15,6 +15,8 @@ from controlplane.dispatch.leases import LeaseKeeper, LeaseLostError
 
 log = structlog.get_logger()
 LONGEST_PAUSE = 5.0
+# However often a loop is woken: what comes meanwhile is done in one pass.
+SHORTEST_PAUSE = 0.05
 AWAY = (QueueError, OperationalError, InterfaceError, PoolTimeoutError)
 
 
@@ -72,9 +74,12 @@ class LedLoop:
             self._let_go()
 
     def _rest(self, stop: threading.Event, pause: float) -> None:
-        if self._wake is None or self._failures:
+        if self._wake is None or self._failures or not self._leads:
             stop.wait(pause)
-        elif self._wake.wait(pause):
+            return
+        shortest = min(pause, SHORTEST_PAUSE)
+        stop.wait(shortest)
+        if self._wake.wait(pause - shortest):
             self._wake.clear()
 
     def _step(self) -> float:

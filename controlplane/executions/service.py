@@ -11,6 +11,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session, load_only
 from controlplane.clock import Clock
 from controlplane.commits.models import Commit
 from controlplane.db.ids import is_id, uuid7
+from controlplane.doorbell import Doorbell
 from controlplane.environments.models import WorkerGroup
 from controlplane.environments.service import visible_groups
 from controlplane.errors import ConflictError, NotFoundError, TooManyError, ValidationError
@@ -42,6 +43,7 @@ class ExecutionsService:
         self._clock = clock
         self._vault = vault
         self._settings = settings
+        self._loops = Doorbell(settings.run_dir)
 
     def create(
         self,
@@ -104,6 +106,7 @@ class ExecutionsService:
         session.add_all(uses(execution, resolved.matched))
         book = EventBook(session, now)
         book.note(execution, None, "state", "queued", reason="waiting_for_grant", actor=actor.user_id)
+        self._loops.ring_after(session)
         return execution
 
     def copy(
@@ -180,6 +183,7 @@ class ExecutionsService:
         if execution.state != "stopping":
             execution.stop_requested_by = actor.user_id
             transitions.move(execution, "stopping", "stopping", args, attempt, actor=actor.user_id)
+            self._loops.ring_after(session)
 
     def delete(self, session: Session, execution: Execution) -> None:
         """Hide it from lists. Raises ConflictError while it is not over."""

@@ -34,6 +34,7 @@ from controlplane.dispatch.queue import QueueError, QueueProvider
 from controlplane.dispatch.sender import Sender
 from controlplane.dispatch.slow import SlowAnswers
 from controlplane.dispatch.waiting import WaitingReasons
+from controlplane.doorbell import listen
 from controlplane.environments.models import Installation
 from controlplane.environments.opening import open_references
 from controlplane.processes.common import configure_logs, stop_event
@@ -64,6 +65,7 @@ class Parts:
     logins: LoginDesk
     password_key: bytes
     holder: str
+    asked: Bell
     granted: Bell
     slow: SlowAnswers
 
@@ -92,6 +94,7 @@ def build_parts(settings: Settings) -> Parts:
         stores=stores,
         logins=LoginDesk(vault, settings, utc_now),
         password_key=derive(secret, "queue-password"),
+        asked=Bell(),
         granted=Bell(),
         slow=SlowAnswers(),
         holder=f"{socket.gethostname()[:20]}:{os.getpid()}:{uuid7()[-12:]}",
@@ -113,7 +116,7 @@ def global_loops(parts: Parts) -> list[LedLoop]:
         reasons.run_pass(lease, running)
 
     return [
-        parts.loop("dispatcher", grant, parts.settings.dispatch_interval),
+        parts.loop("dispatcher", grant, parts.settings.dispatch_interval, parts.asked.sleeper()),
         parts.loop("reasons", explain, min(REASONS_EVERY, parts.settings.beat_interval)),
         *chore_loops(parts),
     ]
@@ -167,6 +170,7 @@ class Loops:
         ready = self._parts.settings.run_dir / "loops.ready"
         ready.unlink(missing_ok=True)
         self._start(global_loops(self._parts), stop)
+        threading.Thread(target=self._hear, args=(stop,), name="doorbell", daemon=True).start()
         is_ready = False
         while not stop.is_set():
             self._look_for_installations(stop)
@@ -175,13 +179,23 @@ class Loops:
                 log.info("loops_ready", loops=len(self._loops))
                 is_ready = True
             stop.wait(LOOK_FOR_INSTALLATIONS if is_ready else 0.2)
-        self._parts.granted.ring()
+        self._wake()
         until = time.monotonic() + DRAIN
         for thread in self._threads:
             thread.join(timeout=max(0.0, until - time.monotonic()))
         unfinished = self._parts.slow.drain(min(DRAIN_SLOW, max(0.0, until - time.monotonic())))
         ready.unlink(missing_ok=True)
         log.info("loops_ended", unfinished=unfinished + sum(thread.is_alive() for thread in self._threads))
+
+    def _hear(self, stop: threading.Event) -> None:
+        try:
+            listen(self._parts.settings.run_dir, self._wake, stop)
+        except OSError as error:
+            log.warning("doorbell_is_deaf", why=str(error), then="loops look every dispatch_interval")
+
+    def _wake(self) -> None:
+        self._parts.asked.ring()
+        self._parts.granted.ring()
 
     def _look_for_installations(self, stop: threading.Event) -> None:
         # Without the database there is nothing to start; the next look comes soon.
