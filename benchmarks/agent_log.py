@@ -44,7 +44,7 @@ def throughput(bench: Bench) -> list[Row]:
 
 
 def ten_gigabytes(bench: Bench) -> list[Row]:
-    """The same for a log of 10 GB: the memory has to stay where it is. Takes some minutes, so by name only."""
+    """The same for a log of 10 GB: the memory has to stay where it is."""
     return measure(bench, 125_000_000)
 
 
