@@ -66,7 +66,8 @@ def _fetch(url: str, target: Path) -> Digests:
         alive=lambda: None,
         room=lambda _: None,
     )
-    download = Download(signed_client(config), lambda: Address(url, {}), target, rules)
+    client = signed_client(config)
+    download = Download(lambda _: client, lambda: Address(url, {}), target, rules)
     download.run()
     return download.digests
 

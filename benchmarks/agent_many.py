@@ -37,7 +37,7 @@ def many() -> list[Row]:
             took = time.monotonic() - began
             complete = count("complete") - 1
         stack.wait_for_clean_worker(60)
-        # The pools of connections keep some of them open; threads of attempts have to be gone.
+        # The pools of connections keep one a slot open; threads of attempts have to be gone.
         time.sleep(2)
         after = held(stack)
         left = {name: after[name] - before[name] for name in after}
@@ -46,7 +46,7 @@ def many() -> list[Row]:
         Row("executions, one agent", COUNT / took, "/s", how),
         Row("left by them", left["container"] + left["network"], "", "containers and networks", target=at_most(0)),
         Row("threads left by them", left["threads"], "", f"{after['threads']} afterwards", target=at_most(4)),
-        Row("files left open by them", left["files"], "", f"{after['files']} afterwards", target=at_most(16)),
+        Row("files left open by them", left["files"], "", f"{after['files']} afterwards", target=at_most(SLOTS)),
     ]
 
 
