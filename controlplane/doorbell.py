@@ -17,7 +17,7 @@ NAME = "knock"
 
 @contextmanager
 def _address(folder: Path) -> Iterator[str]:
-    """The socket's path by way of its folder's descriptor: a path of its own may be longer than the 107 bytes allowed."""
+    """The socket's path by way of its folder's descriptor: written out it may be longer than the 107 bytes allowed."""
     opened = os.open(folder, os.O_PATH | os.O_DIRECTORY)
     try:
         yield f"/proc/self/fd/{opened}/{NAME}"
@@ -33,10 +33,13 @@ class Doorbell:
 
     def ring(self) -> None:
         """Knock; lost when nobody listens."""
-        with suppress(OSError), _address(self._folder) as address:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as knocking:
-                knocking.setblocking(False)
-                knocking.sendto(b"", address)
+        with (
+            suppress(OSError),
+            _address(self._folder) as address,
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as knocking,
+        ):
+            knocking.setblocking(False)
+            knocking.sendto(b"", address)
 
     def ring_after(self, session: Session) -> None:
         """Knock once this transaction is committed: before, there is nothing to be seen."""

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from controlplane.accounts.models import Organization
-from controlplane.data.stores.config import KINDS
+from controlplane.data.stores.config import KINDS, StoreConfig
 from controlplane.environments.models import Store
 from controlplane.errors import ConflictError, ValidationError
 from controlplane.permissions import can
@@ -32,6 +32,8 @@ ACCESS = {
     "teams": "some teams",
     "single_project": "this project",
 }
+SPELLED = {"id": "ID", "url": "URL", "arn": "ARN", "kms": "KMS", "json": "JSON", "temp": "TempURL"}
+YES_OR_NO = (("", "where there is an endpoint"), ("true", "yes"), ("false", "no"))
 Answer = Response | str | tuple[str, int]
 
 
@@ -61,6 +63,7 @@ class Field:
     secret: bool
     long: bool
     default: str
+    choices: tuple[tuple[str, str], ...]
 
 
 @route(blueprint, PAGE, action="project.read")
@@ -194,18 +197,26 @@ def _line(project: Project, row: Store) -> Line:
 
 def _fields(kind: str) -> list[Field]:
     model = KINDS[kind]
+    own_first = sorted(model.model_fields.items(), key=lambda field: field[0] in StoreConfig.model_fields)
     return [
         Field(
             name=name,
-            label=name.replace("_", " ").capitalize(),
+            label=_label(name),
             hint=info.description or "",
             required=info.is_required(),
             secret=name in model.SECRETS,
             long=name == "service_account_json",
             default="" if info.is_required() or not isinstance(info.default, str) else info.default,
+            choices=YES_OR_NO if info.annotation == bool | None else (),
         )
-        for name, info in model.model_fields.items()
+        for name, info in own_first
     ]
+
+
+def _label(name: str) -> str:
+    """`kms_key_arn` as people write it: KMS key ARN."""
+    first, *rest = (SPELLED.get(word, word) for word in name.replace("temp_url", "temp").split("_"))
+    return " ".join([first[0].upper() + first[1:], *rest])
 
 
 def _errors(error: ValidationError) -> dict[str, str]:

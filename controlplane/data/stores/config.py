@@ -55,7 +55,7 @@ class S3Config(StoreConfig):
         description="Role that is taken on, instead of a key.",
     )
     endpoint_url: str = Field("", max_length=512, description="Address of another S3 than AWS's.")
-    path_style: bool | None = Field(None, description="Bucket in the path; default: with an endpoint.")
+    path_style: bool | None = Field(None, description="Bucket in the path, not in the host.")
     kms_key_arn: str = Field("", max_length=256, pattern=WORD, description="KMS key that encrypts what is written.")
 
     _url = field_validator("endpoint_url")(_checked_url)
