@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
 from controlplane.clock import utc_now
-from controlplane.db.session import SYSTEM
-from controlplane.environments.importing import Importer, parse_document
+from controlplane.db.session import SYSTEM, Database
+from controlplane.environments.changes import Change
+from controlplane.environments.importing import Importer, NotYetError, parse_document
 from controlplane.environments.invitation import CLOUDS, invite, yaml_text
 from controlplane.environments.opening import open_references
 from controlplane.errors import ValidationError
 from controlplane.releases.keys import ReleaseKeys
 from controlplane.security.vault import Vault
 from controlplane.terminal import AsJson, open_database, read_settings, told
+from infra.installation import InstallationDocument
 
+# Secret stores that refuse are asked again after ten seconds at the earliest (references.PAUSE).
+LOOK_EVERY = 2.0
+Result = TypeVar("Result")
 app = typer.Typer(no_args_is_help=True)
 
 
@@ -49,6 +56,7 @@ def invitation(
 def import_installation(
     file: Annotated[Path, typer.Argument(help="The document: `pulumi stack output installation`.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would change, change nothing.")] = False,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for secrets that new machines write first.")] = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Take in what a stack exported: queue, stores and worker groups. Prints what it changes."""
@@ -60,8 +68,7 @@ def import_installation(
         vault = Vault.from_file(settings.keys_dir / "secret.key")
         importer = Importer(vault, open_references(settings), utc_now)
         database = open_database(settings)
-        with database.read(SYSTEM) as session:
-            changes = importer.compare(session, document)
+        changes = _patiently(lambda: _compared(importer, database, document), wait)
         if not dry_run:
             with database.begin(SYSTEM) as session:
                 importer.run(session, document)
@@ -74,3 +81,20 @@ def import_installation(
     counts = f"{len(document.groups)} worker groups, {len(document.stores)} stores"
     ending = "nothing was changed yet" if dry_run else "imported" if changes else "nothing to change"
     typer.echo(f"Installation {document.name}: {counts}; {ending}.")
+
+
+def _compared(importer: Importer, database: Database, document: InstallationDocument) -> list[Change]:
+    with database.read(SYSTEM) as session:
+        return importer.compare(session, document)
+
+
+def _patiently(look: Callable[[], Result], seconds: float) -> Result:
+    """The result, asked for again while a secret is not there yet. Raises ValidationError."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return look()
+        except NotYetError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(LOOK_EVERY)

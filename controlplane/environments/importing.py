@@ -23,6 +23,10 @@ from worker_bootstrap.protocol.address import plain_problem
 MIN_SECRET = 16
 
 
+class NotYetError(ValidationError):
+    """A secret can't be read now; it may be there in a minute, as when the queue's machine has just been made."""
+
+
 def parse_document(text: str | bytes) -> InstallationDocument:
     """The document. Raises ValidationError that names each wrong field."""
     try:
@@ -122,7 +126,7 @@ class Importer:
         try:
             value = self._references.value(reference, access)
         except UnreadableError as error:
-            raise ValidationError({field: str(error)}) from error
+            raise (NotYetError if error.passing else ValidationError)({field: str(error)}) from error
         if len(value) < MIN_SECRET:
             raise ValidationError({field: f"{reference} holds no secret of at least {MIN_SECRET} characters."})
         return value

@@ -19,7 +19,9 @@ import httpx
 from stacks.wizard.errors import WizardError
 
 POLL_SECONDS = 2.0
-IMPORT_SECONDS = 120
+# A queue's machine writes its secrets at its first boot, some minutes after it was made.
+FIRST_BOOT_SECONDS = 600
+IMPORT_SECONDS = FIRST_BOOT_SECONDS + 120
 PROOF = "installation-proof"
 STEP = "prove"
 ENDED = ("complete", "error", "stopped", "crashed")
@@ -48,8 +50,12 @@ def find_access(home: Path, url: str) -> Access | None:
 
 
 def import_here(home: Path, document: Path) -> dict[str, Any]:
-    """Let the control plane of this machine take the document in; what it changed. Raises WizardError."""
-    command = [str(Path(sys.executable).with_name("remora")), "server", "import-installation", str(document), "--json"]
+    """Let the control plane of this machine take the document in; what it changed. Raises WizardError.
+
+    Waits for a queue that boots for the first time.
+    """
+    remora = str(Path(sys.executable).with_name("remora"))
+    command = [remora, "server", "import-installation", str(document), "--json", "--wait", str(FIRST_BOOT_SECONDS)]
     environment = {**os.environ, "REMORA_HOME": str(home)}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=IMPORT_SECONDS)
     if done.returncode != 0:

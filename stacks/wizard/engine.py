@@ -14,6 +14,7 @@ from typing import Any
 from pulumi import automation
 from pulumi.automation import EngineEvent
 
+from stacks.wizard.command import LastingCommand
 from stacks.wizard.errors import WizardError
 from stacks.wizard.places import Place
 
@@ -45,13 +46,14 @@ def _changes(summary: Mapping[Any, int]) -> Changes:
 
 
 class Engine:
-    """One stack. `values` are the answers; `program` builds what they choose."""
+    """One stack. `values` are the answers; `program` builds what they choose; `held`: see LastingCommand."""
 
-    def __init__(self, place: Place, values: Mapping[str, Any], program: Program) -> None:
+    def __init__(self, place: Place, values: Mapping[str, Any], program: Program, held: int) -> None:
         if shutil.which("pulumi") is None:
             raise WizardError("Pulumi's command line is missing: https://www.pulumi.com/docs/install/ tells how.")
         self._place = place
         self._program = program
+        self._command = LastingCommand(held)
         self._stack = self._select(values)
 
     def _select(self, values: Mapping[str, Any]) -> automation.Stack:
@@ -60,6 +62,7 @@ class Engine:
         )
         options = automation.LocalWorkspaceOptions(
             project_settings=project,
+            pulumi_command=self._command,
             env_vars={
                 "PULUMI_CONFIG_PASSPHRASE_FILE": str(self._place.passphrase),
                 "PULUMI_SKIP_UPDATE_CHECK": "true",

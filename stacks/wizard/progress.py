@@ -20,7 +20,9 @@ DONE = {
     OpType.IMPORT: "taken in",
 }
 COMPONENT = "remora:"
-HIDDEN = ("pulumi:providers:", "pulumi:pulumi:Stack")
+STACK = "pulumi:pulumi:Stack"
+HIDDEN = ("pulumi:providers:", STACK)
+GO_ON = "What was done stays. Mend the cause and give the same command again: it goes on from there."
 Say = Callable[[str, dict[str, Any]], None]
 
 
@@ -51,7 +53,7 @@ class Progress:
         self._total = total
         self._done = 0
         self._began = time.monotonic()
-        self.problems: list[str] = []
+        self._failures: dict[str, str] = {}
 
     def __call__(self, event: EngineEvent) -> None:
         """Take one event of Pulumi's engine."""
@@ -73,10 +75,18 @@ class Progress:
 
     def _failed(self, event: Any) -> None:
         sentence = " ".join(event.message.split())
-        if sentence and sentence not in self.problems:
-            self.problems.append(sentence)
-            where = event.urn.rpartition("::")[2] if event.urn else ""
-            self._say(f"  failed: {where} {sentence}", {"event": "failed", "name": where, "why": sentence})
+        kind, name = _named(event.urn) if event.urn else (STACK, "")
+        if not sentence or sentence in self._failures.values():
+            return
+        where = "" if kind == STACK else f"{short(kind)} {name}"
+        if where:
+            self._failures.setdefault(where, sentence)
+        self._say(f"  failed: {where or 'the run'}: {sentence}", {"event": "failed", "name": name, "why": sentence})
+
+    def ending(self, cause: str) -> str:
+        """What to say when it has failed: each resource with its reason; `cause` where none is to blame."""
+        failed = [f"  {where}: {sentence}" for where, sentence in self._failures.items()]
+        return "\n".join(["Not all of it is done.", *(failed or [f"  {cause}"]), GO_ON])
 
 
 class PlanTree:

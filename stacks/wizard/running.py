@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pulumi
 import typer
@@ -19,12 +19,15 @@ from stacks.config.choice import Choice
 from stacks.flavours import builder
 from stacks.wizard.answers import read_answers
 from stacks.wizard.checks import refused, table
+from stacks.wizard.command import after_the_former
 from stacks.wizard.control_plane import ControlPlane, find_access, import_here
 from stacks.wizard.engine import OUTPUT, Engine
 from stacks.wizard.errors import WizardError, of_config
 from stacks.wizard.places import Place, installed, remora_home
 from stacks.wizard.preparing import empty_groups, preflight
 from stacks.wizard.progress import PlanTree, Progress, Say, sayer
+
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -44,6 +47,14 @@ def _program(choice: Choice) -> Any:
             raise of_config(error, "The configuration") from error
 
     return run
+
+
+def _worked(work: Callable[[Progress], Result], progress: Progress) -> Result:
+    """What it gives back. Raises WizardError that names what failed."""
+    try:
+        return work(progress)
+    except WizardError as error:
+        raise WizardError(progress.ending(str(error)), error.exit_code) from error
 
 
 def _agree(question: str, wishes: Wishes) -> None:
@@ -75,9 +86,9 @@ def install(answers: Path, wishes: Wishes) -> None:
         values, choice = read_answers(answers)
         place = Place(remora_home(), choice.settings.name)
         place.make()
-        with place.alone():
+        with place.alone(), after_the_former(place, say) as held:
             _check(choice, place, say)
-            engine = Engine(place, values, _program(choice))
+            engine = Engine(place, values, _program(choice), held)
             engine.release()
             total = _plan(engine, say)
             if wishes.plan_only:
@@ -86,7 +97,7 @@ def install(answers: Path, wishes: Wishes) -> None:
                 say("No impact so far. From here on, things are made.", {"event": "impact"})
                 _agree("Go on?", wishes)
             write_private(place.answers, yaml.safe_dump(values))
-            document = engine.apply(Progress(say, total))
+            document = _worked(engine.apply, Progress(say, total))
             write_private(place.document, json.dumps(document, indent=2))
             say(f"The installation stands: {place.document}", {"event": "stands", "document": str(place.document)})
             _hand_over(place, say)
@@ -119,6 +130,7 @@ def _hand_over(place: Place, say: Say) -> None:
         words = f"Copy {place.document} to the control plane's machine, and there: {command}"
         say(words, {"event": "import", "state": "by hand", "command": command})
         return
+    say("Waiting for the control plane of this machine to take it in.", {"event": "import", "state": "begun"})
     done = import_here(place.home, place.document)
     say("The control plane of this machine has it.", {"event": "import", "state": "done", "answer": done})
 
@@ -147,15 +159,15 @@ def destroy(name: str, wishes: Wishes) -> None:
             known = ", ".join(installed(place.home)) or "none"
             raise WizardError(f"{name} was not installed from here. Installed from here: {known}.")
         values, choice = read_answers(place.answers)
-        with place.alone():
-            engine = Engine(place, values, _program(choice))
+        with place.alone(), after_the_former(place, say) as held:
+            engine = Engine(place, values, _program(choice), held)
             engine.release()
             kept = kept_resources(engine.export())
             say(_stays(kept), {"event": "stays", "resources": kept})
             _agree(f"Remove {name}?", wishes)
             if place.document.is_file():
                 empty_groups(choice, json.loads(place.document.read_text()), say)
-            engine.destroy(Progress(say))
+            _worked(engine.destroy, Progress(say))
             place.document.unlink(missing_ok=True)
             say(f"{name} is removed.", {"event": "removed", "name": name})
 

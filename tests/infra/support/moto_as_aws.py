@@ -3,7 +3,8 @@
 AWS lets go of a network interface that outlives its machine when the machine ends; moto keeps it attached for ever, so
 that it can be neither detached nor removed. Calls that come at once trip over each other in moto (a security group's
 first rule is there although it was taken away before): here one is answered after the other. A call that comes a second
-time because its answer was lost gets that answer.
+time because its answer was lost gets that answer. An account has five addresses in a region until it asks for more;
+moto gives as many as one wants.
 """
 
 from __future__ import annotations
@@ -12,10 +13,21 @@ import sys
 import threading
 
 from moto import server  # pyright: ignore[reportMissingImports]
+from moto.ec2.exceptions import EC2ClientError  # pyright: ignore[reportMissingImports]
+from moto.ec2.models import EC2Backend  # pyright: ignore[reportMissingImports]
 from moto.ec2.models.instances import Instance  # pyright: ignore[reportMissingImports]
 
+ADDRESSES = 5
+allocate_address = EC2Backend.allocate_address
 terminate = Instance.terminate
 run_simple = server.run_simple
+
+
+def allocate_within_the_quota(backend, *arguments, **options):
+    """As `EC2Backend.allocate_address`. Code and words are those of EC2."""
+    if len(backend.addresses) >= ADDRESSES:
+        raise EC2ClientError("AddressLimitExceeded", "The maximum number of addresses has been reached.")
+    return allocate_address(backend, *arguments, **options)
 
 
 def terminate_and_let_go(instance, *arguments, **options):
@@ -60,6 +72,7 @@ class OneByOne:
         return body
 
 
+EC2Backend.allocate_address = allocate_within_the_quota
 Instance.terminate = terminate_and_let_go
 server.run_simple = lambda host, port, app, **options: run_simple(host, port, OneByOne(app), **options)
 server.main(sys.argv[1:])
