@@ -17,7 +17,7 @@ from controlplane.environments.references import References, UnreadableError
 from controlplane.environments.service import workers_of
 from controlplane.errors import ValidationError
 from controlplane.security.vault import Vault
-from infra.installation import AccessSpec, GroupSpec, InstallationDocument, StoreSpec
+from infra.installation import DOCUMENT_VERSION, AccessSpec, GroupSpec, InstallationDocument, StoreSpec
 from worker_bootstrap.protocol.address import plain_problem
 
 MIN_SECRET = 16
@@ -33,6 +33,10 @@ def parse_document(text: str | bytes) -> InstallationDocument:
         data = json.loads(text)
     except ValueError as error:
         raise ValidationError({"document": f"JSON is expected: {error}"}) from error
+    version = data.get("version") if isinstance(data, dict) else None
+    if isinstance(version, int) and version > DOCUMENT_VERSION:
+        told = f"This document is of version {version} and this control plane reads {DOCUMENT_VERSION} at most"
+        raise ValidationError({"version": f"{told}: upgrade the control plane, then import it again."})
     try:
         return InstallationDocument.model_validate(data)
     except pydantic.ValidationError as error:
