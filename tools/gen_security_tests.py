@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from generated import keep
-from security_codes import CODES, NOT_YET
+from security_codes import CODES, DEFECTS, NOT_YET
 
 ROOT = Path(__file__).resolve().parents[1]
 MARK = "pytest.mark.security"
@@ -24,6 +24,13 @@ This page is generated from the tests' markers and `tools/security_codes.py`.
 
 | Code | What holds | Tests |
 | --- | --- | --- |"""
+DEFECTS_HEAD = """
+## Defects of other installers
+
+What public installers of such platforms get wrong, why it can't happen here, and the tests that hold it.
+
+| Code | Elsewhere | Here | Tests |
+| --- | --- | --- | --- |"""
 
 
 def marked(source: str) -> Iterator[tuple[str, str]]:
@@ -48,10 +55,11 @@ def covered(root: Path = ROOT) -> dict[str, dict[str, list[str]]]:
 
 def problems(found: dict[str, dict[str, list[str]]]) -> list[str]:
     """What is wrong with the markers: a sentence each."""
-    unknown = [f"{code} is no code: {', '.join(found[code])}" for code in sorted(found.keys() - CODES.keys())]
-    bare = [f"{code} has neither a test nor a reason" for code in CODES.keys() - found.keys() - NOT_YET.keys()]
+    codes = CODES.keys() | DEFECTS.keys()
+    unknown = [f"{code} is no code: {', '.join(found[code])}" for code in sorted(found.keys() - codes)]
+    bare = [f"{code} has neither a test nor a reason" for code in codes - found.keys() - NOT_YET.keys()]
     both = [f"{code} has tests, so it does apply" for code in sorted(found.keys() & NOT_YET.keys())]
-    lost = [f"{code} does not apply yet, and is no code" for code in sorted(NOT_YET.keys() - CODES.keys())]
+    lost = [f"{code} does not apply yet, and is no code" for code in sorted(NOT_YET.keys() - codes)]
     return [*unknown, *sorted(bare), *both, *lost]
 
 
@@ -59,7 +67,11 @@ def render() -> str:
     """The page."""
     found = covered()
     rows = [f"| {code} | {sentence} | {_tests(found.get(code, {}), code)} |" for code, sentence in CODES.items()]
-    return "\n".join([HEAD, *rows]) + "\n"
+    defects = [
+        f"| {code} | {elsewhere} | {here} | {_tests(found.get(code, {}), code)} |"
+        for code, (elsewhere, here) in DEFECTS.items()
+    ]
+    return "\n".join([HEAD, *rows, DEFECTS_HEAD, *defects]) + "\n"
 
 
 def _tests(files: dict[str, list[str]], code: str) -> str:

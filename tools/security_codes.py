@@ -1,6 +1,6 @@
 """The codes of the negative tests: what each says that must hold, and which do not apply yet, and why.
 
-A test names what it covers: `@pytest.mark.security("N01")`.
+A test names what it covers: `@pytest.mark.security("N01")`. Codes with I are known defects of other installers.
 """
 
 from __future__ import annotations
@@ -55,4 +55,50 @@ NOT_YET: dict[str, str] = {
     "N16": "login by identity providers (OIDC, SAML): there are local users only",
     "N1A": "calls that give roles or invite people: no route changes a membership",
     "N35": "webhooks: nothing is received or sent by one",
+}
+
+# What is wrong elsewhere, and why it can't be so here.
+DEFECTS: dict[str, tuple[str, str]] = {
+    "I01": (
+        "Nobody can install alone: names, addresses or private images must come from the vendor.",
+        "All that is asked for is one's own, or printed by one's own control plane (`remora server invite`); images "
+        "are the distributions'.",
+    ),
+    "I02": (
+        "Programs name variables that are nowhere, and arguments that an unpinned provider has dropped.",
+        "Every program is brought up by the real provider in the tests; versions are pinned by checksum.",
+    ),
+    "I03": (
+        "The queue's password stands in the machine's user data.",
+        "User data names places of secrets. The queue's machine makes them at its first boot; no state has them.",
+    ),
+    "I04": (
+        "Conditions with `ForAllValues` hold for what has no tag: machines that are not ours may be ended.",
+        "No condition holds where its key is missing; untagged resources stand in the table that is evaluated.",
+    ),
+    "I05": (
+        "What a machine runs as root comes by curl into a shell, on a system whose support has ended.",
+        "Releases are signed and verified on the machine; systems are Debian 12 and Ubuntu 24.04.",
+    ),
+    "I06": (
+        "The queue's certificate needs port 80 open to the world and a name that the vendor owns.",
+        "The queue's machine is its own authority: the port of TLS is the one that is open, to workers and master.",
+    ),
+    "I07": (
+        "Queues without TLS, dashboards on plain http, secrets of 15 bits, names that collide, rights on everything.",
+        "TLS with certificates of both sides, https or an explicit word, 256 bits, names with letters of their own, "
+        "named actions.",
+    ),
+    "I08": (
+        "Credentials that never expire, and roles that reach every machine of a subscription.",
+        "No key is made: roles are taken on by name, for a while, for what carries the installation's tag.",
+    ),
+    "I09": (
+        "The control plane may do everything with the bucket of data (`s3:*`).",
+        "It may read no object; who signs addresses may get, put and list, and never remove a version or a bucket.",
+    ),
+    "I10": (
+        "Pages suggest to let the whole world in by ssh.",
+        "A rule over every stack refuses it, and no page says it.",
+    ),
 }

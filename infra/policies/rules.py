@@ -149,6 +149,12 @@ def _narrow(resource: Resource) -> list[str]:
     return said
 
 
+def _no_lasting_key(resource: Resource) -> list[str]:
+    if resource.kind in ("aws:iam/accessKey:AccessKey", "aws:iam/user:User"):
+        return ["is a login that never ends: let a role be taken on instead"]
+    return []
+
+
 def _list(value: object) -> list[str]:
     return [value] if isinstance(value, str) else list(value) if isinstance(value, list) else []
 
@@ -163,6 +169,7 @@ RULES: tuple[Rule, ...] = (
     Rule("no-secret-value", "no secret's value is in the state", _no_secret_value),
     Rule("no-fixed-name", "two installations never collide", _no_fixed_name),
     Rule("narrow", "roles may do named things only", _narrow),
+    Rule("no-lasting-key", "nobody has a key that never ends", _no_lasting_key),
 )
 
 

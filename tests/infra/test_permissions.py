@@ -154,6 +154,7 @@ def ask(rows: list[dict[str, Any]], folder: Any) -> list[str]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.security("I04", "I08", "I09")
 def test_every_row_is_decided_as_the_table_says(tmp_path: Any) -> None:
     policies = {actor: aws_policy(actor, VALUES) for actor in ("master", "signer", "queue", "worker")}
     rows = [
@@ -182,6 +183,7 @@ def test_every_permission_stands_in_the_table() -> None:
     assert {(row.actor, row.action) for row in AWS_ROWS} == asked
 
 
+@pytest.mark.security("I08")
 @pytest.mark.parametrize(
     ("principal", "context", "said"),
     [
@@ -212,6 +214,7 @@ def test_machines_roles_are_for_machines_only() -> None:
     assert aws_machine_trust("aws-cn")["Statement"][0]["Principal"] == {"Service": "ec2.amazonaws.com.cn"}
 
 
+@pytest.mark.security("I07", "I09")
 def test_nothing_is_allowed_on_everything() -> None:
     """`*` stands only with actions for which AWS knows no finer resource; no action is a pattern."""
     only_whole = {
@@ -222,3 +225,12 @@ def test_nothing_is_allowed_on_everything() -> None:
     for row in AWS_ROWS:
         assert "*" not in row.action
         assert row.on != ("*",) or row.action in only_whole
+
+
+@pytest.mark.security("I04")
+def test_no_condition_holds_where_its_key_is_missing() -> None:
+    """An operator that is true of what has no such key would let a role at everything untagged."""
+    policies = [aws_policy(actor, VALUES) for actor in ("master", "signer", "queue", "worker")]
+    statements = [one for policy in [*policies, aws_trust([MASTER], "e" * 16)] for one in policy["Statement"]]
+    used = {operator for one in statements for operator in one.get("Condition", {})}
+    assert used == {"StringEquals"}

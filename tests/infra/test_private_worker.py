@@ -100,6 +100,7 @@ def scripts_are_plain(cloud: AwsCloud) -> None:
     assert {slug for slug in slugs for script in scripts if f"group {slug}" in script} == set(slugs)
 
 
+@pytest.mark.security("I02", "I03", "I10")
 def test_it_comes_up_keeps_the_rules_stays_and_goes(pulumi: Pulumi, aws_cloud: AwsCloud) -> None:
     project = private_worker(pulumi, aws_cloud)
     before = aws_cloud.contents()
@@ -147,6 +148,7 @@ def test_it_comes_up_keeps_the_rules_stays_and_goes(pulumi: Pulumi, aws_cloud: A
     }
 
 
+@pytest.mark.security("I07")
 @pytest.mark.slow
 def test_two_installations_stand_beside_each_other(pulumi: Pulumi, aws_cloud: AwsCloud) -> None:
     first = private_worker(pulumi, aws_cloud, "lab")

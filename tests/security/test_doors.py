@@ -14,7 +14,7 @@ from fixtures.web import World
 from security.test_ssrf import INSIDE, ODD
 
 
-@pytest.mark.security("N05")
+@pytest.mark.security("N05", "I07")
 @pytest.mark.parametrize("bind", ["0.0.0.0", "::", "10.0.0.1", "remora.example"])
 def test_beyond_the_loopback_nothing_is_served_without_tls(settings: Settings, bind: str) -> None:
     with pytest.raises(Exception, match="without TLS") as refused:

@@ -107,6 +107,7 @@ def test_up_and_three_workers_work(lab: Lab, bench: Bench) -> None:
     assert logs and "Signature" not in logs
 
 
+@pytest.mark.security("I06")
 def test_nobody_else_reaches_the_queue(lab: Lab) -> None:
     host = lab.hosts[0]
     rules = host("iptables", "-S", "REMORA-QUEUE").splitlines()
@@ -125,6 +126,7 @@ def test_a_second_up_changes_nothing_not_even_after_other_code(lab: Lab) -> None
     assert done(lab.project.up()).changes == []
 
 
+@pytest.mark.security("I03")
 def test_the_state_holds_no_secret(lab: Lab) -> None:
     state = json.dumps(lab.project.export("--show-secrets"))
     secrets = [word for name in SECRETS for word in (lab.handover / name).read_text().split() if len(word) > 20]

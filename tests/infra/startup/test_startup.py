@@ -265,6 +265,7 @@ def test_what_a_worker_kept_of_its_settings(worker: CloudHost) -> None:
     assert f"This machine is a worker of group {GROUP} now." in worker.console()
 
 
+@pytest.mark.security("I06")
 def test_only_the_port_of_tls_is_open_on_the_queue(queue: CloudHost) -> None:
     listening = {line.split()[3] for line in queue("ss", "-Htln").splitlines()}
     ours = {"169.254.169.254:80", *(address for address in listening if address.startswith("127.0.0.1:"))}
@@ -273,6 +274,7 @@ def test_only_the_port_of_tls_is_open_on_the_queue(queue: CloudHost) -> None:
     assert queue.ask("systemctl", "is-enabled", "redis-server").stdout == "masked\n"
 
 
+@pytest.mark.security("I07")
 def test_nobody_comes_to_the_queue_without_certificate_name_and_password(cloud: Cloud, queue: CloudHost) -> None:
     join = credential.decode(cloud.aws.secret("join"))
     assert join.queue_url == f"rediss://{queue.address}:7379"
@@ -302,6 +304,7 @@ def secrets_of(cloud: Cloud) -> set[str]:
     return found
 
 
+@pytest.mark.security("I03")
 def test_no_secret_is_where_others_look(cloud: Cloud, queue: CloudHost, worker: CloudHost, stack: Stack) -> None:
     secrets = secrets_of(cloud)
     assert len(secrets) >= 12
@@ -334,6 +337,7 @@ def test_a_machine_that_replaces_the_queue_takes_its_secrets_over(cloud: Cloud, 
         other.close()
 
 
+@pytest.mark.security("I05")
 @pytest.mark.parametrize("name", FAILING)
 def test_a_machine_that_never_joins_says_why_and_powers_off(failed: dict[str, CloudHost], name: str) -> None:
     host, failing = failed[name], FAILING[name]

@@ -70,3 +70,9 @@ def test_what_is_wrong_with_a_marker_is_said() -> None:
     assert "N15 has tests, so it does apply" in said
     assert "N02 has neither a test nor a reason" in said
     assert not any(sentence.startswith(("N01", "N16")) for sentence in said)
+
+
+@pytest.mark.security("I10")
+def test_no_page_lets_the_whole_world_in() -> None:
+    for page in [ROOT / "README.md", *ROOT.glob("docs/**/*.md")]:
+        assert "0.0.0.0/0" not in page.read_text(), page

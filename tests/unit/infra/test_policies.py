@@ -112,6 +112,8 @@ BROKEN = [
     ("narrow", policy({"Effect": "Allow", "Action": "s3:*", "Resource": ["arn:aws:s3:::b"]})),
     ("narrow", policy({"Effect": "Allow", "Action": ["iam:PassRole"], "Resource": "*", "Condition": {"x": {}}})),
     ("narrow", policy({"Effect": "Allow", "Action": ["iam:PassRole"], "Resource": ["arn:aws:iam::1:role/r"]})),
+    ("no-lasting-key", Resource("aws:iam/accessKey:AccessKey", "key", {"user": "remora"})),
+    ("no-lasting-key", Resource("aws:iam/user:User", "user", {})),
 ]
 
 
@@ -119,6 +121,7 @@ def test_what_keeps_the_rules_passes() -> None:
     assert violations(KEPT) == []
 
 
+@pytest.mark.security("I07", "I08", "I10")
 @pytest.mark.parametrize(("rule", "resource"), BROKEN, ids=[f"{rule}-{one.name}" for rule, one in BROKEN])
 def test_what_breaks_a_rule_is_named(rule: str, resource: Resource) -> None:
     found = violations([resource])

@@ -103,3 +103,12 @@ def test_the_sdk_is_of_the_cli_s_version(lock: str) -> None:
     """A newer SDK misreads what an older engine answers to `.get()` in a preview: the id would be unknown."""
     locked = re.findall(r"^pulumi==([0-9.]+)", (TOOLS.parent / lock).read_text(), re.MULTILINE)
     assert [version.rpartition(".")[0] for version in locked] == [VERSION.rpartition(".")[0]]
+
+
+@pytest.mark.security("I02")
+def test_the_installers_packages_are_pinned_by_checksum() -> None:
+    lock = (TOOLS.parent / "requirements-installer.lock").read_text()
+    assert f"\npulumi=={VERSION} " in lock
+    entries = re.split(r"\n(?=[a-zA-Z0-9])", lock)[1:]
+    assert len(entries) > 20
+    assert [entry[:40] for entry in entries if "==" not in entry or "--hash=sha256:" not in entry] == []

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from controlplane.environments.invitation import invite
+from infra.aws.account import IMAGE_OWNERS
+from stacks.config.aws import IMAGES
 from stacks.config.base import ConfigError
 from stacks.config.choice import FLAVOURS, choose
 
@@ -31,6 +35,20 @@ def test_three_values_are_enough_for_a_private_worker() -> None:
     chosen = choose({"flavour": "private_worker", "provider": "aws", "private_worker": AWS})
     assert chosen.settings.network.cidr == "10.87.0.0/16"
     assert [group.slug for group in chosen.settings.groups] == ["m6i-xlarge"]
+
+
+@pytest.mark.security("I01")
+def test_ones_own_control_plane_prints_all_that_is_not_ones_own(tmp_path: Path) -> None:
+    """Nothing is asked of a vendor, and the images belong to Debian and Canonical."""
+    own = {"dashboard": "https://remora.example.com", "addresses": ["203.0.113.7/32"], "release_keys": ["a2V5"]}
+    cloud, plain = (
+        invite(**own, cloud=provider, principal=MASTER["principal"] if provider else "", keys=tmp_path, name="lab")
+        for provider in ("aws", "")
+    )
+    choose({"flavour": "private_worker", "provider": "aws", "private_worker": {**AWS, "master": cloud}})
+    choose({"flavour": "on_prem", "provider": "ssh", "on_prem": {**SSH, "master": plain}})
+    assert set(IMAGES) == set(IMAGE_OWNERS) == {"debian-12", "ubuntu-24.04"}
+    assert IMAGE_OWNERS == {"debian-12": "136693071363", "ubuntu-24.04": "099720109477"}
 
 
 @pytest.mark.parametrize(

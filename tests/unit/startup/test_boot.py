@@ -146,6 +146,7 @@ WRONG = {
 }
 
 
+@pytest.mark.security("I05")
 @pytest.mark.parametrize("name", WRONG)
 def test_a_release_is_refused_in_one_sentence(tmp_path: Path, name: str) -> None:
     raw, sentence = WRONG[name]
@@ -175,6 +176,7 @@ def state_of(authority: certificates.Pair) -> dict[str, Any]:
     return queue_files.whole_state(made, ["one", "two"])
 
 
+@pytest.mark.security("I07")
 def test_secrets_that_are_known_stay(authority: certificates.Pair) -> None:
     state = state_of(authority)
     again = queue_files.whole_state(state, ["two", "three"])
@@ -208,6 +210,7 @@ def test_what_control_plane_and_groups_get(authority: certificates.Pair) -> None
     assert "ca_key" not in json.dumps([found, line.encode()])
 
 
+@pytest.mark.security("I06")
 def test_certificates_are_for_what_they_are_for(authority: certificates.Pair) -> None:
     server = certificates.server(authority, ["10.0.0.1", "queue.example", "fd00::1"])
     shown = x509.load_pem_x509_certificate(server.certificate.encode())

@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import os
+import re
 import subprocess
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from worker_bootstrap.startup.settings import (
 )
 
 SOURCE = Path(worker_bootstrap.__file__).parent
+ROOT = Path(__file__).parents[3]
 ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:remora-acme"
 KEYS = ("MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=",)
 WORKER = WorkerStartup(
@@ -104,6 +106,17 @@ def test_only_a_worker_has_a_deadline_and_before_anything_else() -> None:
 def test_shells_understand_it() -> None:
     for settings in (WORKER, QUEUE):
         assert subprocess.run(["sh", "-n"], input=user_data(settings), text=True).returncode == 0
+
+
+INTO_A_SHELL = re.compile(r"\|\s*(sudo\s+)?(ba|da|z)?sh\b")
+
+
+@pytest.mark.security("I05")
+def test_nothing_is_fetched_into_a_shell() -> None:
+    """Neither by a machine that starts, nor by people who do what the pages say."""
+    pages = [path.read_text() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]]
+    assert len(pages) > 20
+    assert not [page[:60] for page in [user_data(WORKER), user_data(QUEUE), *pages] if INTO_A_SHELL.search(page)]
 
 
 PLACES: list[Place] = [GcpPlace("p", "r"), AzurePlace("s", "r", "v"), OpenstackPlace("https://k", "r"), SshPlace()]

@@ -73,6 +73,7 @@ def test_the_fence_names_networks_and_nothing_else(tmp_path: Path) -> None:
         fence(7379, ["10.0.0.1/32; reboot"])
 
 
+@pytest.mark.security("I07")
 def test_redis_has_no_plain_port_and_listens_where_it_may() -> None:
     text = redis_config(Path("/etc/q"), Path("/var/q"), 7379, bind("127.0.0.1"), 1000)
     assert "\nport 0\n" in text and "\ntls-auth-clients yes\n" in text and "\nbind 127.0.0.1\n" in text
