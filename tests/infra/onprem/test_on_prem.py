@@ -5,19 +5,26 @@ The tests of this file follow one another on the same machines, as a platform en
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import ssl
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from fixtures.bench import YAML, Bench, archive
 from fixtures.inputs import FileServer
 from fixtures.stack import wait_until
+from fixtures.work import IMAGE
 from infra.installation import InstallationDocument
+from onprem.claims import LET_END, MIB, TURN, connects, files_with, listening, reaches
 from onprem.lab import NAME, NEXT, Lab
+from stacks.wizard.control_plane import ControlPlane, find_access
 from support.events import Run
 from worker_bootstrap.agent import VERSION
 
@@ -25,6 +32,8 @@ pytestmark = [
     pytest.mark.needs("pulumi", "root", "debootstrap", "engine", "image", "redis", "versitygw", "sshd"),
     pytest.mark.timeout(900),
 ]
+QUEUE_PORT, STORE_PORT = 7379, 7070
+CONNECT = "python -c 'import socket; socket.create_connection((\"{}\", {}), 3)'"
 SECRETS = ("queue-password", "master.key", f"group-{'machines'}", "store-credentials")
 
 
@@ -55,6 +64,11 @@ def ran_on(lab: Lab, executions: list[str]) -> set[str]:
         *(execution.replace("-", "") for execution in executions),
     )
     return {row[0] for row in rows}
+
+
+def outputs(lab: Lab, execution: str) -> list[dict[str, Any]]:
+    with lab.stack.api() as api:
+        return api.get(f"executions/{execution}/outputs/").raise_for_status().json()
 
 
 def test_a_fault_is_told_before_anything_is_changed(lab: Lab, tmp_path: Path) -> None:
@@ -105,6 +119,72 @@ def test_up_and_three_workers_work(lab: Lab, bench: Bench) -> None:
     assert len(kept) == 3
     logs = "".join(path.read_text(errors="replace") for path in (lab.stack.home / "log").glob("*.log"))
     assert logs and "Signature" not in logs
+
+
+def test_the_installer_proves_a_group_by_an_execution(lab: Lab) -> None:
+    access = find_access(lab.stack.home, "")
+    assert access is not None
+    for counter in (1, 2):
+        done = ControlPlane(access).prove("machines", IMAGE, 120)
+        assert (done["status"], done["counter"]) == ("complete", counter)
+        assert "Remora works here." in [event["message"] for event in lab.stack.log(done["id"])]
+
+
+def test_data_does_not_pass_the_control_plane_and_of_a_log_what_is_asked_for(lab: Lab, bench: Bench) -> None:
+    """The control plane stands in another network namespace than the machines: all that it hears crosses one bridge."""
+    before, place = lab.net.crossed(), environment(lab)
+    made = bench.start(f"head -c {8 * MIB} /dev/urandom > /valohai/outputs/made.bin", environment=place)
+    lab.stack.wait(made, ("complete",), 120)
+    [output] = outputs(lab, made)
+    used = bench.start(TURN, environment=place, inputs={"data": [f"datum://{output['id']}"]})
+    (name,) = wait_until(lambda: ran_on(lab, [used]), 60, "a machine")
+    host = next(host for host in lab.hosts if host.address == name)
+    wait_until(lambda: host.ask("sh", "-ec", LET_END).returncode == 0, 60, "its container")
+    lab.stack.wait(used, ("complete",), 120)
+    # 8 MiB went out, came in and went out again, and 4 MiB of log were said.
+    alone = lab.net.crossed() - before
+    print(f"{alone} bytes crossed")
+    assert alone < MIB, f"{alone} bytes"
+
+    [turned] = outputs(lab, used)
+    stored = lab.hosts[0]("find", "/var/lib/remora-store/buckets", "-name", "made.bin").strip()
+    begin = base64.b64decode(lab.hosts[0]("sh", "-ec", f"head -c {3 * MIB} {stored} | base64 -w0"))
+    before = lab.net.crossed()
+    said = [event["message"] for event in lab.stack.log(used) if event["stream"] == "stdout"]
+    assert "".join(said) == base64.b64encode(begin).decode()
+    assert lab.net.crossed() - before > 2 * MIB, "the log, because it was asked for"
+
+    # Who looks at an output gets it from the store, not from the control plane.
+    with lab.stack.api() as api:
+        address = api.get(f"data/{turned['id']}/download/").json()["url"]
+    before = lab.net.crossed()
+    trusted = ssl.create_default_context(cafile=str(lab.handover / "ca.pem"))
+    got = httpx.get(address, verify=trusted, trust_env=False).content
+    assert got[-3 * MIB :] == begin[::-1] and lab.net.crossed() - before > 8 * MIB
+    marks = (begin[:32], begin[:32][::-1], said[0].encode(), said[-1].encode())
+    (lab.folder / "planted.gz").write_bytes(gzip.compress(b"before" + said[-1].encode()))
+    assert files_with(lab.folder, *marks) == [str(lab.folder / "planted.gz")]
+    assert files_with(lab.stack.home, *marks) == []
+
+
+@pytest.mark.security("N05")
+def test_nothing_of_ours_listens_where_another_machine_reaches_it(lab: Lab, bench: Bench) -> None:
+    execution = bench.start("while [ ! -e /tmp/end ]; do sleep 0.1; done", environment=environment(lab))
+    (name,) = wait_until(lambda: ran_on(lab, [execution]), 60, "a machine")
+    host, other = (next(one for one in lab.hosts if (one.address == name) is here) for here in (True, False))
+    wait_until(lambda: host.ask("sh", "-ec", "docker exec $(docker ps -q) true").returncode == 0, 60, "its container")
+    sshd, services = {("0.0.0.0", 22), ("::", 22)}, {QUEUE_PORT, STORE_PORT}
+    for machine in lab.hosts:
+        open_here = {(address, port) for address, port in listening(machine) - sshd if port not in services}
+        if machine is not host:
+            assert open_here == set()
+            assert machine is lab.hosts[0] or not {port for _, port in listening(machine)} & services
+    # The relay of the running attempt: its container reaches it, no other machine does.
+    [(address, port)] = {place for place in listening(host) - sshd if place[1] not in services}
+    assert host.ask("sh", "-ec", f"docker exec $(docker ps -q) {CONNECT.format(address, port)}").returncode == 0
+    assert connects(other, host.address, 22) and not reaches(other, address, port, by=host.address)
+    host("sh", "-ec", LET_END)
+    lab.stack.wait(execution, ("complete",), 60)
 
 
 @pytest.mark.security("I06")
