@@ -175,6 +175,7 @@ def boot_queue(cloud: AwsCloud, document: dict[str, Any]) -> None:
     cloud.ask("secretsmanager", "put_secret_value", SecretId=secret, SecretString=master_secret(state))
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.needs("redis", "engine", "image")
 def test_what_stops_it_half_way_is_told_and_the_same_command_goes_on(
     pulumi: Pulumi, aws_cloud: AwsCloud, at_rest: Stack, tmp_path: Path
