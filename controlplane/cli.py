@@ -9,17 +9,21 @@ from typing import Annotated
 import typer
 from sqlalchemy import select
 
+from controlplane.accounts.links import PAGE, LoginLinks
 from controlplane.accounts.models import User
 from controlplane.accounts.service import AccountsService
+from controlplane.audit.service import AuditService
 from controlplane.chores.cli import app as chores_app
+from controlplane.clock import utc_now
 from controlplane.db.session import SYSTEM
 from controlplane.embedded import control
 from controlplane.embedded.access import Access, read_access, write_access
 from controlplane.embedded.errors import SetupError
-from controlplane.embedded.first_run import accounts
+from controlplane.embedded.first_run import FIRST_USER, accounts
 from controlplane.embedded.sources import read_sources
 from controlplane.embedded.status import look
 from controlplane.environments.cli import app as installations_app
+from controlplane.errors import NotFoundError
 from controlplane.releases.cli import app as releases_app
 from controlplane.settings import Settings
 from controlplane.terminal import AsJson, open_database, progress, read_settings, told
@@ -123,6 +127,16 @@ def reset_password(name: str) -> None:
     typer.echo(f"User {name}, password {password}")
 
 
+@app.command("login-link")
+def login_link(name: Annotated[str, typer.Argument(help="Whose browser it is to be.")] = FIRST_USER) -> None:
+    """Print an address that signs a browser in as this person: once, within a minute."""
+    settings = read_settings()
+    with told():
+        links = LoginLinks(open_database(settings), utc_now, AuditService(utc_now))
+        ticket = links.make(_user_id(settings, name), "/", "")
+    typer.echo(f"{settings.public_url.rstrip('/')}{PAGE}#{ticket}")
+
+
 @app.command()
 def config(as_json: AsJson = False) -> None:
     """Every setting with its value and source; secrets are masked."""
@@ -141,7 +155,10 @@ def _accounts(settings: Settings) -> AccountsService:
 
 def _user_id(settings: Settings, name: str) -> str:
     with open_database(settings).read(SYSTEM) as session:
-        return session.scalars(select(User.id).where(User.username == name)).one()
+        found = session.scalar(select(User.id).where(User.username == name, User.disabled_at.is_(None)))
+    if found is None:
+        raise NotFoundError(f"There is no user {name}: `remora server add-user` adds one.")
+    return found
 
 
 def _print_access(settings: Settings, access: Access) -> None:

@@ -186,6 +186,9 @@ class Settings(BaseSettings):
     metadata_points_per_second: int = Field(50, description="Raw metadata points kept a second; beyond that sampled.")
 
     # The embedded form: everything on one machine
+    embedded_worker: bool = Field(
+        True, description="Also run executions on this machine; false where workers come with imported installations."
+    )
     embedded_slots: int = Field(2, description="Executions that this machine runs at once.", ge=1)
     embedded_redis_bytes: int = Field(1_000_000_000, description="Memory of the embedded Redis.")
     start_timeout: float = Field(60.0, description="`remora server up` gives up after this.", gt=0)

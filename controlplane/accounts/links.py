@@ -18,6 +18,7 @@ from controlplane.errors import ConflictError, ValidationError
 from controlplane.security.signing import digest, new_token
 
 LIFE = timedelta(seconds=60)
+PAGE = "/login/link"
 OVER = "This link has been used, or its minute is over. Open the page from your client again."
 SOMEBODY_ELSE = "Somebody else is signed in here. Log out first, then open the page from your client again."
 

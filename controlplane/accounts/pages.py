@@ -9,7 +9,7 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.wrappers import Response as BaseResponse
 
 from controlplane.accounts.api import VERSION
-from controlplane.accounts.links import OVER
+from controlplane.accounts.links import OVER, PAGE
 from controlplane.errors import ConflictError, TooManyError, ValidationError
 from controlplane.pages.helpers import local_path
 from controlplane.web.context import PUBLIC, check_origin, client_address, cookie_name, route, services
@@ -44,13 +44,13 @@ def login() -> BaseResponse | tuple[str, int, dict[str, str]]:
     return response
 
 
-@route(blueprint, "/login/link", action=PUBLIC)
+@route(blueprint, PAGE, action=PUBLIC)
 def link_form() -> str:
     """Where a link of a client leads: its script takes the ticket out of the address, and a click sends it."""
     return _link_page("")
 
 
-@route(blueprint, "/login/link", action=PUBLIC, methods=["POST"])
+@route(blueprint, PAGE, action=PUBLIC, methods=["POST"])
 def use_link() -> BaseResponse | tuple[str, int]:
     """A ticket for a session cookie, and on to the link's page."""
     check_origin()

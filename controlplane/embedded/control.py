@@ -96,10 +96,10 @@ def _spawn(settings: Settings) -> None:
 
 
 def wait_ready(settings: Settings, since: datetime, say: Say) -> None:
-    """Until the pages answer and the worker has been heard of since then. Raises SetupError."""
+    """Until the pages answer and this machine's worker, if any, has been heard of since then. Raises SetupError."""
     deadline = time.monotonic() + settings.start_timeout
     _wait(settings, lambda: web_answers(settings), "web", deadline)
-    if not _worker_heard(settings, since):
+    if settings.embedded_worker and not _worker_heard(settings, since):
         say("waiting for the worker")
         _wait(settings, lambda: _worker_heard(settings, since), "agent", deadline)
 

@@ -53,9 +53,10 @@ def prepare(settings: Settings, clock: Clock = utc_now) -> Settings:
     upgrade(engine)
     db = Database(engine)
     _keep_login(settings, accounts(settings, db, clock), db)
-    with db.begin(SYSTEM) as session:
-        Importer(vault, open_references(settings, clock), clock).run(session, document(settings, redis))
-    _keep_agent(settings, redis)
+    if settings.embedded_worker:
+        with db.begin(SYSTEM) as session:
+            Importer(vault, open_references(settings, clock), clock).run(session, document(settings, redis))
+        _keep_agent(settings, redis)
     engine.dispose()
     return settings
 

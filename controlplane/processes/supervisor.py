@@ -19,6 +19,8 @@ from controlplane.settings import Settings
 def specs(settings: Settings) -> list[ProcessSpec]:
     """The processes of one machine, in the order of their start."""
     queue = settings.queue_url.get_secret_value()
+    # Another program that is only installed beside this one.
+    agent = (sys.executable, "-m", "worker_bootstrap.agent", "--home", str(settings.home / "agent"))
     return [
         ProcessSpec(
             "redis", ("redis-server", str(settings.home / "redis" / "redis.conf")), lambda: redis_answers(queue)
@@ -28,8 +30,7 @@ def specs(settings: Settings) -> list[ProcessSpec]:
         ProcessSpec("web", web.main, lambda: web_answers(settings)),
         # Ended before `web`, so that nobody who watches a log keeps that one waiting.
         ProcessSpec("stream", stream.main),
-        # Another program that is only installed beside this one.
-        ProcessSpec("agent", (sys.executable, "-m", "worker_bootstrap.agent", "--home", str(settings.home / "agent"))),
+        *([ProcessSpec("agent", agent)] if settings.embedded_worker else []),
         ProcessSpec("chores", chores.main),
     ]
 
