@@ -1,4 +1,6 @@
-"""Releases of the agent: a signed manifest that names one file for each architecture, and its checks.
+"""Releases: a signed manifest that names the agent's file for each architecture, and its checks.
+
+It may also name files that put the control plane onto a host, one for each version of Python and architecture.
 
 A manifest travels as an envelope (DSSE): its exact bytes in base64 and one signature a key, so that during a
 rotation both keys sign and a machine that trusts either accepts. Every refusal is a ReleaseError with a code.
@@ -20,11 +22,14 @@ from worker_bootstrap.protocol.errors import BadSignatureError, ProtocolError
 NAME = "remora-agent"
 PAYLOAD_TYPE = "application/vnd.remora.release+json"
 ARCHITECTURES = ("x86_64", "aarch64")
+# In the file of the control plane: what is installed, beside the folder of wheels.
+SERVER_WANTED = "wanted.txt"
 MAX_MANIFEST = 64 * 1024
 MAX_DEPTH = 8
 MAX_FILE = 100_000_000
 SKEW = timedelta(minutes=5)
 CHUNK = 1 << 20
+_SERVER = re.compile(rf"server-cp3\d{{1,2}}-({'|'.join(ARCHITECTURES)})")
 _VERSION = re.compile(r"(\d{1,6})\.(\d{1,6})\.(\d{1,6})")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -40,7 +45,7 @@ class ReleaseError(RuntimeError):
 
 @dataclass(frozen=True)
 class ReleaseFile:
-    """One architecture's file: its name beside the manifest, hex SHA-256 and bytes."""
+    """A file: its name beside the manifest, hex SHA-256 and bytes."""
 
     name: str
     sha256: str
@@ -49,7 +54,7 @@ class ReleaseFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is signed. Times are ISO 8601 in UTC.
+    """What is signed. Times are ISO 8601 in UTC. `files`: by architecture, those of the control plane by `server_part`.
 
     `minimum_version`: the oldest agent that may still be installed. `keys`: base64 public keys that sign releases
     from now on; a machine that accepts this manifest trusts them instead of those it knew.
@@ -62,6 +67,21 @@ class Manifest:
     expires: str
     files: dict[str, ReleaseFile]
     keys: list[str] = field(default_factory=list)
+
+
+def server_part(architecture: str, minor: int) -> str:
+    """How a manifest names the control plane's file for this architecture and Python 3.`minor`."""
+    return f"server-cp3{minor}-{architecture}"
+
+
+def server_file(part: str) -> str:
+    """Name of the control plane's file."""
+    return f"remora-{part}.zip"
+
+
+def server_parts(manifest: Manifest) -> list[str]:
+    """For which machines a release carries the control plane."""
+    return sorted(name for name in manifest.files if _SERVER.fullmatch(name))
 
 
 def version_key(version: str) -> tuple[int, int, int]:

@@ -25,13 +25,13 @@ app = typer.Typer(no_args_is_help=True)
 
 @app.command("release-agent")
 def release_agent(
-    folder: Annotated[Path, typer.Argument(help="Holds remora-agent-ARCH.pex, as tools/agent_release.py makes them.")],
+    folder: Annotated[Path, typer.Argument(help="Holds what tools/agent_release.py and tools/server_release.py make.")],
     valid_days: Annotated[int, typer.Option(min=1, help="Machines take the release for so long.")] = 90,
     minimum: Annotated[str, typer.Option(help="Oldest version that may still be installed; default: this one.")] = "",
     rotate_key: Annotated[bool, typer.Option("--rotate-key", help="Begin to sign with a new key too.")] = False,
     end_rotation: Annotated[bool, typer.Option("--end-rotation", help="Sign with the new key only.")] = False,
 ) -> None:
-    """Put the agent's files into the releases store, with a signed manifest."""
+    """Put the files of agent and control plane into the releases store, with a signed manifest."""
     settings = read_settings()
     with told():
         keys = ReleaseKeys(settings.keys_dir)
@@ -42,8 +42,8 @@ def release_agent(
         publisher = Publisher(keys, settings.stores_dir / "releases", utc_now)
         made = publisher.publish(folder, timedelta(days=valid_days), minimum)
     typer.echo(f"Release {made.manifest.version} until {made.manifest.expires}: {made.folder}")
-    for architecture, file in made.manifest.files.items():
-        typer.echo(f"  {architecture:<8} {file.sha256}  {file.size} bytes")
+    for part, file in made.manifest.files.items():
+        typer.echo(f"  {part:<20} {file.sha256}  {file.size} bytes")
 
 
 @app.command("join-credential")

@@ -19,6 +19,7 @@ from worker_bootstrap.release import (
     ARCHITECTURES,
     MAX_FILE,
     NAME,
+    SERVER_WANTED,
     Manifest,
     ReleaseError,
     ReleaseFile,
@@ -27,6 +28,8 @@ from worker_bootstrap.release import (
 )
 
 VERSION_FILE = "worker_bootstrap/agent/__init__.py"
+SERVERS = "remora-server-cp*.zip"
+_SERVER_VERSION = re.compile(r"^remora==(\d+\.\d+\.\d+)$", re.MULTILINE)
 _VERSION = re.compile(r'^VERSION = "(\d+\.\d+\.\d+)"$', re.MULTILINE)
 
 
@@ -55,7 +58,8 @@ class Publisher:
         present = {name: path for name, path in files.items() if path.is_file()}
         if not present:
             raise SetupError(f"{source} holds no {NAME}-ARCH.pex: `python tools/agent_release.py` makes them.")
-        version = _common_version(present)
+        servers = {path.name.removeprefix("remora-").removesuffix(".zip"): path for path in source.glob(SERVERS)}
+        version = _common_version([*map(version_of, present.values()), *map(server_version_of, servers.values())])
         minimum = minimum_version or version
         try:
             if version_key(minimum) > version_key(version):
@@ -63,7 +67,7 @@ class Publisher:
         except ReleaseError as error:
             raise SetupError(str(error)) from error
         folder = private_folder(self._store / "agent" / version)
-        entries = {name: _take(path, folder) for name, path in sorted(present.items())}
+        entries = {name: _take(path, folder) for name, path in sorted((present | servers).items())}
         now = self._clock().replace(microsecond=0)
         manifest = Manifest(
             name=NAME,
@@ -90,8 +94,20 @@ def version_of(file: Path) -> str:
     return found.group(1)
 
 
-def _common_version(files: dict[str, Path]) -> str:
-    versions = {version_of(path) for path in files.values()}
+def server_version_of(file: Path) -> str:
+    """The version of the control plane that a file carries. Raises SetupError."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            found = _SERVER_VERSION.search(archive.read(SERVER_WANTED).decode())
+    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
+        raise SetupError(f"{file} is no file of the control plane: {error}") from error
+    if found is None:
+        raise SetupError(f"{file} names no version of the control plane.")
+    return found.group(1)
+
+
+def _common_version(found: list[str]) -> str:
+    versions = set(found)
     if len(versions) != 1:
         raise SetupError(f"the files are of different versions: {', '.join(sorted(versions))}.")
     return versions.pop()

@@ -15,6 +15,7 @@ from urllib.parse import urljoin
 import urllib3
 
 from worker_bootstrap import release
+from worker_bootstrap.protocol import crypto
 from worker_bootstrap.protocol.errors import ProtocolError
 from worker_bootstrap.release import Manifest, ReleaseError
 
@@ -42,18 +43,21 @@ class Release:
 
     @property
     def architectures(self) -> list[str]:
-        """For which it has a file."""
-        return sorted(self.content.files)
+        """For which it has a file of the agent."""
+        return sorted(name for name in self.content.files if name in release.ARCHITECTURES)
+
+    @property
+    def servers(self) -> list[str]:
+        """For which machines it carries the control plane: `server-cp311-x86_64` and so on."""
+        return release.server_parts(self.content)
 
     def agent(self, machine: str) -> tuple[str, bytes]:
         """Name and bytes of the agent's file, as they were signed. Raises ReleaseMissingError."""
-        try:
-            file = release.choose(self.content, _spelled(machine))
-            copied = io.BytesIO()
-            release.copy_checked(io.BytesIO(_read(self.place, file.name)), copied.write, file)
-        except ReleaseError as error:
-            raise ReleaseMissingError(f"release: {error}") from error
-        return file.name, copied.getvalue()
+        return self._signed(_spelled(machine))
+
+    def server(self, machine: str, minor: int) -> bytes:
+        """What puts the control plane onto a machine with Python 3.`minor`. Raises ReleaseMissingError."""
+        return self._signed(release.server_part(_spelled(machine), minor))[1]
 
     def store_program(self, machine: str) -> bytes:
         """The store's program for an architecture, with the sum beside it compared. Raises ReleaseMissingError."""
@@ -63,6 +67,15 @@ class Release:
         if not wanted or hashlib.sha256(content).hexdigest() != wanted[0]:
             raise ReleaseMissingError(f"release: {name} is not the file of {name}.sha256: fetch the release again.")
         return content
+
+    def _signed(self, part: str) -> tuple[str, bytes]:
+        try:
+            file = release.choose(self.content, part)
+            copied = io.BytesIO()
+            release.copy_checked(io.BytesIO(_read(self.place, file.name)), copied.write, file)
+        except ReleaseError as error:
+            raise ReleaseMissingError(f"release: {error}") from error
+        return file.name, copied.getvalue()
 
 
 def open_release(place: str, keys: Sequence[str], now: datetime) -> Release:
@@ -88,14 +101,28 @@ def open_now(place: str, keys: Sequence[str]) -> Release:
 
 def newest_here() -> str:
     """The newest release in the store of the control plane on this machine. Raises ReleaseMissingError."""
-    home = Path(os.environ.get("REMORA_HOME") or "~/.remora").expanduser()
-    folders = [path.parent for path in (home / "stores" / "releases" / "agent").glob(f"*/{MANIFEST}")]
+    folders = [path.parent for path in (_home() / "stores" / "releases" / "agent").glob(f"*/{MANIFEST}")]
     if not folders:
         raise ReleaseMissingError(
             "release: no release of the agent is on this machine: name the folder or the https address of one "
             "(`remora server release-agent` makes it)."
         )
     return str(max(folders, key=lambda path: release.version_key(path.name)))
+
+
+def keys_here() -> list[str]:
+    """Public keys (base64) that sign the releases of the control plane here. Raises ReleaseMissingError."""
+    file = _home() / "keys" / "release.key"
+    if not file.is_file():
+        raise ReleaseMissingError(
+            "release_keys: no control plane on this machine signs releases: name the public keys of the one that does "
+            "(`remora server invite` prints them)."
+        )
+    return [crypto.b64(crypto.SigningKey(file.read_bytes()).public)]
+
+
+def _home() -> Path:
+    return Path(os.environ.get("REMORA_HOME") or "~/.remora").expanduser()
 
 
 def _spelled(machine: str) -> str:

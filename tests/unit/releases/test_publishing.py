@@ -93,3 +93,28 @@ def test_a_rotation_signs_with_both_keys_until_it_ends(publisher: Publisher, key
         open_manifest(raw, former, NOW)
     with pytest.raises(SetupError, match="no rotation"):
         keys.end_rotation()
+
+
+def server(folder: Path, version: str, name: str = "wanted.txt") -> Path:
+    """What stands for a file of the control plane."""
+    file = folder / "remora-server-cp311-x86_64.zip"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, f"click==8.5.1\nremora=={version}\n")
+    return file
+
+
+def test_the_control_plane_is_released_with_the_agent_of_its_version(publisher: Publisher, tmp_path: Path) -> None:
+    folder = agent(tmp_path / "a", "x86_64", "0.3.0")
+    file = server(folder, "0.3.0")
+    made = publisher.publish(folder, YEAR)
+    assert sorted(made.manifest.files) == ["server-cp311-x86_64", "x86_64"]
+    assert (made.folder / file.name).read_bytes() == file.read_bytes()
+    server(folder, "0.4.0")
+    with pytest.raises(SetupError, match=r"different versions: 0.3.0, 0.4.0"):
+        publisher.publish(folder, YEAR)
+    server(folder, "0.3.0", name="other.txt")
+    with pytest.raises(SetupError, match="is no file of the control plane"):
+        publisher.publish(folder, YEAR)
+    server(folder, "three")
+    with pytest.raises(SetupError, match="names no version of the control plane"):
+        publisher.publish(folder, YEAR)
