@@ -14,18 +14,24 @@ STORE_FILE = "store-credentials"
 
 async def apply(props: dict[str, Any]) -> dict[str, Any]:
     """Write the files. Raises RemoteError, OSError."""
-    async with connected(Place.of(props["queue"])) as session:
-        files: dict[str, str] = await queue.ask(session, "handover", {"groups": list(props["groups"])})
-    if props["store"]:
-        files[STORE_FILE] = await store.credentials(Place.of(props["store"]))
-    elif props["store_credentials"]:
-        files[STORE_FILE] = Path(props["store_credentials"]).expanduser().read_text()
+    files = await secrets_of(props)
     folder = Path(props["folder"])
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     for name, text in files.items():
         write_private(folder / name, text)
     return {"files": sorted(files)}
+
+
+async def secrets_of(props: dict[str, Any]) -> dict[str, str]:
+    """File name to text of everything that the document refers to. Raises RemoteError, OSError."""
+    async with connected(Place.of(props["queue"])) as session:
+        files: dict[str, str] = await queue.ask(session, "handover", {"groups": list(props["groups"])})
+    if props["store"]:
+        files[STORE_FILE] = await store.credentials(Place.of(props["store"]))
+    elif props["store_credentials"]:
+        files[STORE_FILE] = Path(props["store_credentials"]).expanduser().read_text()
+    return files
 
 
 async def remove(props: dict[str, Any]) -> None:

@@ -55,8 +55,27 @@ class StorePlan:
 
 
 @dataclass(frozen=True)
+class MasterPlan:
+    """The control plane on a machine of the installation.
+
+    `certificate`, `key`, `database` are files of the installer's machine, or empty; `read` tells when they changed.
+    """
+
+    place: Place
+    name: str
+    port: int
+    certificate: str = ""
+    key: str = ""
+    database: str = ""
+    read: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
 class Plan:
-    """An installation; `masters`: networks that the control plane comes from."""
+    """An installation; `masters`: networks that a control plane elsewhere comes from, `master` the one in it.
+
+    `handover`: folder of what the document refers to, on the control plane's machine.
+    """
 
     name: str
     dashboard: str
@@ -67,6 +86,7 @@ class Plan:
     queue: QueuePlan
     store: StorePlan
     handover: str
+    master: MasterPlan | None = None
     version: str = ""
     sources: Sequence[str] = field(default_factory=tuple)
 
@@ -80,13 +100,16 @@ class Plan:
         return f"{self.name}-{purpose}"
 
 
-def wanted(plan: Plan, architectures: Sequence[str]) -> dict[Place, Wanted]:
-    """What preflight looks for, by machine."""
+def wanted(plan: Plan, architectures: Sequence[str], servers: Sequence[str] = ()) -> dict[Place, Wanted]:
+    """What preflight looks for, by machine. `servers`: for which machines the release carries the control plane."""
     reaches = [(plan.queue.address, plan.queue.port)]
     if plan.store.is_own:
         reaches.append((plan.store.address, plan.store.port))
     places = dict.fromkeys([machine.place for machine in plan.machines])
     places |= dict.fromkeys([plan.queue.place] + ([plan.store.place] if plan.store.is_own else []))
+    master = plan.master
+    if master:
+        places[master.place] = None
     by_place = {machine.place: machine for machine in plan.machines}
     found: dict[Place, Wanted] = {}
     for place in places:
@@ -94,6 +117,9 @@ def wanted(plan: Plan, architectures: Sequence[str]) -> dict[Place, Wanted]:
         listens = {"remora-queue": plan.queue.port} if place == plan.queue.place else {}
         if plan.store.is_own and place == plan.store.place:
             listens["remora-store"] = plan.store.port
+        is_master = master is not None and place == master.place
+        if master is not None and is_master:
+            listens["remora-server"] = master.port
         found[place] = Wanted(
             plan.name,
             architectures,
@@ -102,13 +128,14 @@ def wanted(plan: Plan, architectures: Sequence[str]) -> dict[Place, Wanted]:
             reaches,
             listens,
             runs_agent=machine is not None,
+            servers=servers if is_master else None,
         )
     return found
 
 
 def sources(plan: Plan, reports: Sequence[Report]) -> list[str]:
-    """Networks of one address that the machines reach the queue from."""
-    running = {machine.place for machine in plan.machines}
+    """Networks of one address that machines, and a control plane on one of them, reach the queue from."""
+    running = {machine.place for machine in plan.machines} | ({plan.master.place} if plan.master else set())
     found = [report.facts["source"] for report in reports if report.place in running and report.facts.get("source")]
     return sorted({f"{one}/{128 if ':' in one else 32}" for one in found})
 
@@ -150,16 +177,24 @@ def host_props(plan: Plan, machine: Machine) -> dict[str, Any]:
 
 def handover_props(plan: Plan) -> dict[str, Any]:
     """Inputs of the handover."""
-    credentials = plan.store.credentials.removeprefix("file:") if plan.store.kind == "s3" else ""
+    own = {"installation": plan.name, "where": plan.handover, "folder": plan.handover, "version": ""}
+    return {**own, **_secret_places(plan)}
+
+
+def master_props(plan: Plan, master: MasterPlan) -> dict[str, Any]:
+    """Inputs of the control plane."""
+    own = {"name": master.name, "port": master.port, "dashboard": plan.dashboard, "read": list(master.read)}
+    own |= {"certificate": master.certificate, "key": master.key, "database": master.database}
+    return {**common(plan, master.place), **own, **_secret_places(plan), "document": document(plan).model_dump_json()}
+
+
+def _secret_places(plan: Plan) -> dict[str, Any]:
+    """Where the secrets are that the document refers to."""
     return {
-        "installation": plan.name,
-        "where": plan.handover,
-        "folder": plan.handover,
         "queue": plan.queue.place.plain(),
         "groups": plan.groups,
         "store": plan.store.place.plain() if plan.store.is_own else {},
-        "store_credentials": credentials,
-        "version": "",
+        "store_credentials": plan.store.credentials.removeprefix("file:") if plan.store.kind == "s3" else "",
     }
 
 
@@ -173,7 +208,7 @@ def document(plan: Plan) -> InstallationDocument:
     folder = plan.handover
     return InstallationDocument(
         name=plan.name,
-        flavour="on_prem",
+        flavour="self_hosted" if plan.master else "on_prem",
         provider="ssh",
         queue=QueueSpec(
             url=f"rediss://{plan.queue.address}:{plan.queue.port}/0",

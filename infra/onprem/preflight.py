@@ -11,21 +11,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from infra.onprem import probes
+from infra.onprem.probes import pairs_of, python_probe, quoted
 from infra.onprem.remote import Place, RemoteError, Session, connected, in_parallel
 
 Level = Literal["pass", "warn", "fail", "unknown"]
 SYSTEMS = {("debian", "12"), ("ubuntu", "24.04")}
 MIN_DISK_KB, GOOD_DISK_KB = 5_000_000, 20_000_000
 GOOD_SKEW, MOST_SKEW = 30, 300
-# What the installer puts on a machine says whose it is.
-MARKERS = {"agent": "/opt/remora-agent/installation"}
-MARKERS |= {"queue": "/opt/remora-queue/installation", "store": "/opt/remora-store/installation"}
 _SECTION = re.compile(r"^@@([a-z_]+) (\d+)$")
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a machine is for. `reaches`: (host, port) pairs that it must reach; `listens`: unit to port."""
+    """What a machine is for. `reaches`: (host, port) pairs that it must reach; `listens`: unit to port.
+
+    `servers`: on the control plane's machine, for which machines the release carries it; elsewhere None.
+    """
 
     installation: str
     architectures: Sequence[str]
@@ -34,6 +36,7 @@ class Wanted:
     reaches: Sequence[tuple[str, int]] = ()
     listens: Mapping[str, int] = field(default_factory=dict)
     runs_agent: bool = True
+    servers: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -161,6 +164,17 @@ def _architecture(seen: Seen, wanted: Wanted, now: float) -> tuple[Level, str]:
     return "fail", f"the release has no file for {known}, but for {', '.join(wanted.architectures) or 'none'}"
 
 
+def _server(seen: Seen, wanted: Wanted, now: float) -> tuple[Level, str]:
+    if wanted.servers is None:
+        return "pass", "no control plane is wanted"
+    if seen.word in wanted.servers:
+        return "pass", f"the release carries the control plane for {seen.word}"
+    return (
+        "fail",
+        f"the release carries no control plane for {seen.word}, but for {', '.join(wanted.servers) or 'none'}",
+    )
+
+
 def _ours(seen: Seen, wanted: Wanted, now: float) -> tuple[Level, str]:
     others = set(seen.text.split()) - {wanted.installation}
     if "@hand" in others:
@@ -202,70 +216,6 @@ def _gpus(seen: Seen, wanted: Wanted, now: float) -> tuple[Level, str]:
     return ("fail", f"the driver shows no GPU {', '.join(missing)}") if missing else ("pass", "its GPUs are there")
 
 
-# No list of packages at all: whether there is a candidate is known after `apt-get update` only.
-APT = """\
-ls /var/lib/apt/lists/*_Packages* >/dev/null 2>&1 || { command -v apt-get >/dev/null && echo unlisted; exit; }
-apt-cache policy %s | grep -q "Candidate: [0-9]" && echo installable || echo missing"""
-ENGINE = f"""\
-command -v docker >/dev/null || {{
-{APT % "docker.io"}
-exit
-}}
-v=$(timeout 20 docker version --format '{{{{.Server.Version}}}}' 2>/dev/null) && echo runs $v || echo silent"""
-IPTABLES = f"""\
-command -v iptables >/dev/null || {{
-{APT % "iptables"}
-exit
-}}
-e=$(iptables -w -S INPUT 2>&1 >/dev/null) && echo works || echo $e"""
-OURS = (
-    f"for f in {' '.join(MARKERS.values())}; do [ -e $f ] && cat $f && echo; done; "
-    f"[ -e {MARKERS['agent']} ] || {{ [ -e /etc/systemd/system/remora-agent.service ] && echo @hand; }}; true"
-)
-PORTS = """\
-import socket, subprocess, sys
-for unit, port in zip(sys.argv[1::2], sys.argv[2::2]):
-    state = subprocess.run(["systemctl", "is-active", unit], capture_output=True, text=True).stdout.strip()
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("0.0.0.0", int(port)))
-        except OSError:
-            print("free" if state == "active" else "taken", port)
-"""
-REACH = """\
-import socket, sys
-for host, port in zip(sys.argv[1::2], sys.argv[2::2]):
-    try:
-        socket.create_connection((host, int(port)), 3).close()
-        print("yes", host)
-    except (TimeoutError, ConnectionRefusedError):
-        print("late", host + ":" + port)
-    except OSError as error:
-        print("no", host + ":" + port, error.strerror or error)
-"""
-SOURCE = """\
-import socket, sys
-for host in sys.argv[1:2]:
-    family, _, _, _, address = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)[0]
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        probe.connect(address)
-        print(probe.getsockname()[0])
-"""
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "'\\''") + "'"
-
-
-def _python_probe(script: str, words: Sequence[str]) -> str:
-    return " ".join(["python3 -c", _quoted(script), *(_quoted(word) for word in words)])
-
-
-def _pairs(pairs: Sequence[tuple[str, int]]) -> list[str]:
-    return [str(part) for pair in pairs for part in pair]
-
-
 CHECKS: tuple[Check, ...] = (
     Check(
         "system",
@@ -287,11 +237,11 @@ CHECKS: tuple[Check, ...] = (
     ),
     Check(
         "engine",
-        lambda _: ENGINE,
+        lambda _: probes.ENGINE,
         _engine,
         "install it (apt-get install docker.io) and start it (systemctl start docker).",
     ),
-    Check("iptables", lambda _: IPTABLES, _iptables, "install it (apt-get install iptables)."),
+    Check("iptables", lambda _: probes.IPTABLES, _iptables, "install it (apt-get install iptables)."),
     Check("disk", lambda _: "df -Pk /var/lib | awk 'NR==2 {print $4}'", _disk, "make room: 20 GB are a good start."),
     Check("clock", lambda _: "date +%s", _clock, "set it, and let it follow the time (apt-get install chrony)."),
     Check(
@@ -303,22 +253,30 @@ CHECKS: tuple[Check, ...] = (
         "boot it with control groups (memory).",
     ),
     Check("architecture", lambda _: "uname -m", _architecture, "build the release for it, or leave the machine out."),
-    Check("ours", lambda _: OURS, _ours, "remove that agent (`remora-agent uninstall`), or leave the machine out."),
+    Check(
+        "server",
+        lambda wanted: "true" if wanted.servers is None else python_probe(probes.SERVER, []),
+        _server,
+        "make its file (tools/server_release.py), and release it (`remora server release-agent`).",
+    ),
+    Check(
+        "ours", lambda _: probes.OURS, _ours, "remove that agent (`remora-agent uninstall`), or leave the machine out."
+    ),
     Check(
         "ports",
-        lambda wanted: _python_probe(PORTS, _pairs(list(wanted.listens.items()))),
+        lambda wanted: python_probe(probes.PORTS, pairs_of(list(wanted.listens.items()))),
         _ports,
-        "choose another port in `queue` or `store`.",
+        "choose another port in `queue`, `store` or `dashboard`.",
     ),
     Check(
         "reach",
-        lambda wanted: _python_probe(REACH, _pairs(wanted.reaches)),
+        lambda wanted: python_probe(probes.REACH, pairs_of(wanted.reaches)),
         _reach,
         "correct the address or its name, or open the way.",
     ),
     Check(
         "mounts",
-        lambda wanted: "; ".join(f"[ -d {_quoted(one)} ] || echo {_quoted(one)}" for one in wanted.mounts) or "true",
+        lambda wanted: "; ".join(f"[ -d {quoted(one)} ] || echo {quoted(one)}" for one in wanted.mounts) or "true",
         _mounts,
         "make the folder, or take it out of `mounts`.",
     ),
@@ -330,7 +288,7 @@ CHECKS: tuple[Check, ...] = (
     ),
 )
 FACTS: dict[str, Callable[[Wanted], str]] = {
-    "source": lambda wanted: _python_probe(SOURCE, [host for host, _ in wanted.reaches]),
+    "source": lambda wanted: python_probe(probes.SOURCE, [host for host, _ in wanted.reaches]),
     "machine": lambda _: "uname -m",
 }
 

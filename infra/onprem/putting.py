@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from infra.onprem.preflight import MARKERS
+from infra.onprem.probes import MARKERS
 from infra.onprem.release import Release, open_now
 from infra.onprem.remote import RemoteError, Session
 
@@ -20,6 +20,8 @@ INSTALL = """\
 command=$1 package=$2 service=$3
 command -v "$command" >/dev/null && exit 0
 export DEBIAN_FRONTEND=noninteractive
+# Of two that install on one machine at once, one waits: apt itself does not wait for its lists.
+exec 9>/run/remora-apt.lock && flock 9
 apt-get -q -o DPkg::Lock::Timeout=300 update >/dev/null
 apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$package" >/dev/null
 [ -z "$service" ] || systemctl disable --now "$service"

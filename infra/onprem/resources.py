@@ -17,7 +17,7 @@ from pulumi.dynamic import CreateResult, DiffResult, Resource, ResourceProvider,
 
 # What is compared; everything else (where the release lies here, for instance) changes nothing on a machine.
 COMPARED = ("version", "digest")
-LOGIC = {"host": "hosts", "queue": "queue", "store": "store", "handover": "handover"}
+LOGIC = {"host": "hosts", "queue": "queue", "store": "store", "handover": "handover", "master": "master"}
 
 
 class MachineProvider(ResourceProvider):
@@ -76,6 +76,13 @@ class Handover(Resource, module="onprem", name="Handover"):
 
     def __init__(self, name: str, props: Mapping[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__(MachineProvider("handover"), name, dict(props), opts)
+
+
+class Master(Resource, module="onprem", name="Master"):
+    """The control plane."""
+
+    def __init__(self, name: str, props: Mapping[str, Any], opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__(MachineProvider("master"), name, dict(props), opts)
 
 
 def digest(props: Mapping[str, Any]) -> str:

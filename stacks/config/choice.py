@@ -9,13 +9,13 @@ from typing import Any
 from stacks.config.aws import PrivateWorkerAws
 from stacks.config.base import ConfigError, Part, read_part, suggest
 from stacks.config.common import Advanced
-from stacks.config.ssh import OnPremSsh
+from stacks.config.ssh import OnPremSsh, SelfHostedSsh
 
 # What each flavour may stand on; None: designed, not built.
 FLAVOURS: dict[str, dict[str, type[Part] | None]] = {
     "private_worker": {"aws": PrivateWorkerAws, "gcp": None, "azure": None, "openstack": None},
     "on_prem": {"ssh": OnPremSsh},
-    "self_hosted": {"aws": None, "ssh": None, "gcp": None, "azure": None, "openstack": None},
+    "self_hosted": {"aws": None, "ssh": SelfHostedSsh, "gcp": None, "azure": None, "openstack": None},
     "saas": {"aws": None, "gcp": None, "azure": None},
 }
 

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from stacks.config.base import Part
-from stacks.config.common import Master, Name, Network
+from stacks.config.common import Master, Name, Network, Origin
 
 
 class SshAccess(Part):
@@ -114,3 +114,32 @@ class OnPremSsh(SshInstallation):
         pattern=r"^([/~].*)?$",
         description="folder for what the control plane gets; REMORA_HOME/installations/NAME when empty",
     )
+
+
+class SelfHostedSsh(SshInstallation):
+    """All of it on machines of one's own."""
+
+    dashboard: Origin = Field(
+        description="the dashboard's address, such as https://remora.example.com: name and port lead to its machine"
+    )
+    master_host: str = Field(default="", description="machine of the control plane; the first host when empty")
+    certificate: str = Field(default="", description="file of the certificate, with those between it and its root")
+    key: str = Field(default="", description="file of the certificate's key; both are made here when empty")
+    database: str = Field(
+        default="", pattern=r"^(file:.+)?$", description="file: and a path that holds a PostgreSQL URL; else SQLite"
+    )
+    release_keys: list[str] = Field(
+        default_factory=list,
+        max_length=2,
+        description="public keys that sign the release, in base64; those of the control plane here when empty",
+    )
+
+    @model_validator(mode="after")
+    def _served(self) -> Self:
+        if not self.dashboard.startswith("https://"):
+            raise ValueError("dashboard: an address that begins with https:// is expected.")
+        if bool(self.certificate) != bool(self.key):
+            raise ValueError("certificate and key go together: name both, or neither to have them made.")
+        if self.store.kind == "folder":
+            raise ValueError("store.kind folder is not for self_hosted: choose versitygw or an existing s3.")
+        return self

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -29,10 +30,11 @@ ENDED = ("complete", "error", "stopped", "crashed")
 
 @dataclass(frozen=True)
 class Access:
-    """Where it is and whose token is used."""
+    """Where it is and whose token is used. `trusted`: a certificate (PEM text) that it may show, or empty."""
 
     url: str
     token: str
+    trusted: str = ""
 
 
 def find_access(home: Path, url: str) -> Access | None:
@@ -69,7 +71,11 @@ class ControlPlane:
     def __init__(self, access: Access, timeout: float = 30.0) -> None:
         self._url = access.url
         headers = {"Authorization": f"Token {access.token}", "Accept": "application/json"}
-        self._http = httpx.Client(base_url=access.url, headers=headers, timeout=timeout)
+        trust = ssl.create_default_context()
+        if access.trusted:
+            trust.load_verify_locations(cadata=access.trusted)
+            trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        self._http = httpx.Client(base_url=access.url, headers=headers, timeout=timeout, verify=trust)
 
     def prove(self, environment: str, image: str, wait: float) -> dict[str, Any]:
         """An execution of one command on this worker group, as it stands when it has ended or `wait` (s) is over."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from stacks.config.choice import Choice
 from stacks.wizard.checks import Result, run_checks
+from stacks.wizard.control_plane import Access
 from stacks.wizard.errors import WizardError
 from stacks.wizard.host_checks import HOST_CHECKS, Host
 from stacks.wizard.places import Place
@@ -27,6 +28,53 @@ def preflight(choice: Choice, place: Place) -> list[Result]:
 
         results += run_checks(AWS_CHECKS, AwsWorld(choice.settings))
     return results
+
+
+def own_control_plane(choice: Choice) -> Access | None:
+    """The control plane that stands in the installation itself, if there is one. Raises WizardError."""
+    if not _has_own(choice):
+        return None
+    found = _ask_master(choice, "access")
+    return Access(found["url"], found["token"], found["certificate"])
+
+
+def login_link(choice: Choice) -> str:
+    """Signs the first administrator in, within a minute; empty where the control plane is elsewhere.
+
+    Raises WizardError.
+    """
+    return _ask_master(choice, "login_link") if _has_own(choice) else ""
+
+
+def data_that_stays(choice: Choice) -> list[str]:
+    """What `destroy` leaves on machines of one's own."""
+    if choice.provider != "ssh":
+        return []
+    from stacks.on_hosts import store_of
+
+    store = store_of(choice.settings)
+    kept = [f"{store.path} on {store.place.name}: the bytes of the store"] if store.is_own else []
+    if _has_own(choice):
+        from stacks.self_hosted import master_place
+
+        kept.append(f"/var/lib/remora-server on {master_place(choice.settings).name}: database and keys")
+    return kept
+
+
+def _has_own(choice: Choice) -> bool:
+    return (choice.flavour, choice.provider) == ("self_hosted", "ssh")
+
+
+def _ask_master(choice: Choice, what: str) -> Any:
+    # Loaded where it is needed, with the library for ssh.
+    from infra.onprem import master
+    from infra.onprem.remote import RemoteError, run_apart
+    from stacks.self_hosted import master_place
+
+    try:
+        return run_apart(lambda: getattr(master, what)(master_place(choice.settings)))
+    except RemoteError as error:
+        raise WizardError(str(error), 2) from error
 
 
 def empty_groups(choice: Choice, document: dict[str, Any], say: Say) -> None:

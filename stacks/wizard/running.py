@@ -20,11 +20,11 @@ from stacks.flavours import builder
 from stacks.wizard.answers import read_answers
 from stacks.wizard.checks import refused, table
 from stacks.wizard.command import after_the_former
-from stacks.wizard.control_plane import ControlPlane, find_access, import_here
+from stacks.wizard.control_plane import Access, ControlPlane, find_access, import_here
 from stacks.wizard.engine import OUTPUT, Engine
 from stacks.wizard.errors import WizardError, of_config
 from stacks.wizard.places import Place, installed, remora_home
-from stacks.wizard.preparing import empty_groups, preflight
+from stacks.wizard.preparing import data_that_stays, empty_groups, login_link, own_control_plane, preflight
 from stacks.wizard.progress import PlanTree, Progress, Say, sayer
 
 Result = TypeVar("Result")
@@ -100,9 +100,14 @@ def install(answers: Path, wishes: Wishes) -> None:
             document = _worked(engine.apply, Progress(say, total))
             write_private(place.document, json.dumps(document, indent=2))
             say(f"The installation stands: {place.document}", {"event": "stands", "document": str(place.document)})
-            _hand_over(place, say)
-            if wishes.proof:
-                _prove(place, document, wishes, say)
+            access = own_control_plane(choice)
+            if access is None:
+                _hand_over(place, say)
+                access = find_access(place.home, wishes.control_plane)
+            if wishes.proof and access:
+                _prove(access, document, wishes, say)
+            if link := login_link(choice):
+                say(f"Log in, within a minute: {link}", {"event": "login", "link": link})
 
 
 def _check(choice: Choice, place: Place, say: Say) -> None:
@@ -135,10 +140,7 @@ def _hand_over(place: Place, say: Say) -> None:
     say("The control plane of this machine has it.", {"event": "import", "state": "done", "answer": done})
 
 
-def _prove(place: Place, document: dict[str, Any], wishes: Wishes, say: Say) -> None:
-    access = find_access(place.home, wishes.control_plane)
-    if access is None:
-        return
+def _prove(access: Access, document: dict[str, Any], wishes: Wishes, say: Say) -> None:
     control = ControlPlane(access)
     for group in document["groups"]:
         done = control.prove(group["slug"], wishes.proof_image, wishes.proof_wait)
@@ -162,7 +164,7 @@ def destroy(name: str, wishes: Wishes) -> None:
         with place.alone(), after_the_former(place, say) as held:
             engine = Engine(place, values, _program(choice), held)
             engine.release()
-            kept = kept_resources(engine.export())
+            kept = kept_resources(engine.export()) + data_that_stays(choice)
             say(_stays(kept), {"event": "stays", "resources": kept})
             _agree(f"Remove {name}?", wishes)
             if place.document.is_file():

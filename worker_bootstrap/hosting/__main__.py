@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from worker_bootstrap.host.errors import HostError
+from worker_bootstrap.hosting.master import MasterHost, MasterRequest
 from worker_bootstrap.hosting.queue import QueueHost, QueueRequest
 from worker_bootstrap.hosting.store import StoreHost, StoreRequest
 from worker_bootstrap.protocol import typed
@@ -35,6 +36,11 @@ ORDERS: dict[str, Order] = {
     "store": lambda given: StoreHost().install(typed.load(StoreRequest, given)),
     "store-credentials": lambda _: StoreHost().credentials(),
     "remove-store": lambda _: StoreHost().uninstall(),
+    "master-request": lambda given: MasterHost().certificate_request(given["name"]),
+    "master": lambda given: MasterHost().install(typed.load(MasterRequest, given)),
+    "master-access": lambda _: MasterHost().access(),
+    "login-link": lambda _: MasterHost().login_link(),
+    "remove-master": lambda _: MasterHost().uninstall(),
 }
 
 

@@ -54,10 +54,10 @@ def folder(path: Path, mode: int, user: str = "") -> Path:
     return path
 
 
-def run(*words: str, okay: Sequence[int] = (0,)) -> str:
+def run(*words: str, okay: Sequence[int] = (0,), seconds: float = COMMAND_SECONDS) -> str:
     """What a command of the system says. Raises HostError."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=COMMAND_SECONDS)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=seconds)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise HostError(f"{' '.join(words)}: {error}") from error
     if done.returncode not in okay:

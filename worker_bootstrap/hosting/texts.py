@@ -1,4 +1,4 @@
-"""The files of the queue's and the store's services. Pure, but for looking whether an address is this machine's."""
+"""Files of the services of queue, store and control plane. Pure, but for looking whose an address is."""
 
 from __future__ import annotations
 
@@ -91,6 +91,54 @@ ReadWritePaths={data}
 WantedBy=multi-user.target
 """
 
+MASTER = """\
+# Written by the installer; changes belong into a drop-in (systemctl edit remora-server).
+[Unit]
+Description=Remora server: dashboard, API and loops of this installation
+Wants=network-online.target
+After=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+User={user}
+EnvironmentFile={settings}/environment
+WorkingDirectory={state}
+ExecStart={current}/bin/remora server run
+Restart=always
+RestartSec=2
+# The supervisor alone is asked to end: it ends its processes in their order.
+KillMode=mixed
+TimeoutStopSec=90
+UMask=0077
+LimitNOFILE=65536
+ReadWritePaths={state}
+AmbientCapabilities={capability}
+CapabilityBoundingSet={capability}
+ProtectKernelModules=yes
+ProtectKernelLogs=yes
+ProtectControlGroups=yes
+RestrictRealtime=yes
+RestrictNamespaces=yes
+SystemCallArchitectures=native
+{hardened}
+[Install]
+WantedBy=multi-user.target
+"""
+
+COMMAND = """\
+#!/bin/sh
+# The command of this machine's control plane, as its user: remora server status
+set -eu
+set -a
+. {settings}/environment
+HOME={state}
+set +a
+cd {state}
+exec runuser -u {user} -- {current}/bin/remora "$@"
+"""
+LOW_PORTS = 1024
+
 FENCE = """\
 #!/bin/sh
 # Who may reach the queue's port; the queue's unit puts it up and takes it down.
@@ -139,6 +187,37 @@ def unit(user: str, program: str, settings: Path, state: Path, fence_file: Path)
 def store_unit(user: str, program: Path, settings: Path, data: Path) -> str:
     """The store's unit."""
     return STORE.format(user=user, program=program, settings=settings, data=data, hardened=HARDENED)
+
+
+def master_unit(user: str, current: Path, settings: Path, state: Path, port: int) -> str:
+    """The control plane's unit; a port that only root may open needs one capability."""
+    capability = "CAP_NET_BIND_SERVICE" if port < LOW_PORTS else ""
+    values = {"user": user, "current": current, "settings": settings, "state": state, "capability": capability}
+    return MASTER.format(**values, hardened=HARDENED)
+
+
+def master_command(user: str, current: Path, settings: Path, state: Path) -> str:
+    """A script that runs the control plane's command with the settings of the service."""
+    return COMMAND.format(user=user, current=current, settings=settings, state=state)
+
+
+def master_environment(settings: Path, state: Path, dashboard: str, port: int, database: str) -> str:
+    """Settings of the control plane, for systemd and for a shell. Raises ValueError for what neither takes."""
+    values = {
+        "REMORA_HOME": state,
+        "REMORA_BIND": "0.0.0.0",  # noqa: S104
+        "REMORA_PORT": port,
+        "REMORA_PUBLIC_URL": dashboard,
+        "REMORA_TLS_CERTIFICATE": settings / "server.pem",
+        "REMORA_TLS_KEY": settings / "server.key",
+        "REMORA_EMBEDDED_WORKER": "false",
+    }
+    if database:
+        values["REMORA_DATABASE_URL"] = database
+    for name, value in values.items():
+        if set(str(value)) & set("'\n\\"):
+            raise ValueError(f"{name} may hold no quote, backslash or second line: write %27 or %5C instead")
+    return "".join(f"{name}='{value}'\n" for name, value in values.items())
 
 
 def fence(port: int, allowed: Sequence[str]) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import agent_release
+import server_release
 from controlplane.clock import utc_now
 from controlplane.releases.keys import ReleaseKeys
 from controlplane.releases.publishing import Publisher
@@ -24,10 +25,19 @@ from fixtures.work import IMAGE
 from plugin.store_parts import VERSITYGW
 from support.cli import Project, Pulumi
 from worker_bootstrap.agent import VERSION
+from worker_bootstrap.release import server_file, server_part
 
 ROOT = Path(__file__).parents[3]
 NEXT = "0.1.1"
 NAME = "lab"
+VERSIONS = {
+    "pyproject.toml": "version",
+    "remora/__init__.py": "__version__",
+    "controlplane/accounts/api.py": "VERSION",
+    "worker_bootstrap/agent/__init__.py": "VERSION",
+}
+# Debian 12, of which the machines are.
+HOST_PYTHON = 11
 # What the installer and its services may leave nowhere; the bytes of the store are the one thing that stays.
 PLACES = "/opt/remora* /etc/remora* /var/lib/remora-agent /var/lib/remora-queue /var/cache/remora* /root/.cache/pex"
 LEFT = f"""\
@@ -51,9 +61,8 @@ class Lab:
         self.net = net
         self.hosts = net.hosts
         self.handover = folder / "handover"
-        self.keys = ReleaseKeys(stack.home / "keys")
-        self._publisher = Publisher(self.keys, folder / "store", utc_now)
-        self.release = self._publish(VERSION)
+        self._releases = Releases(folder, ReleaseKeys(stack.home / "keys"), folder / "store")
+        self.release = self._releases.publish(VERSION)
         place = folder / "pulumi" / f"project-{NAME}"
         place.mkdir(parents=True)
         self._pulumi = Pulumi(folder / "pulumi", (), {"PYTHONPATH": str(place)})
@@ -91,7 +100,7 @@ class Lab:
 
     def next_release(self) -> Path:
         """A newer release, signed by the same key."""
-        return self._publish(NEXT)
+        return self._releases.publish(NEXT)
 
     def workers(self) -> list[dict[str, Any]]:
         """Machines of the installation as the control plane knows them, by name."""
@@ -104,16 +113,30 @@ class Lab:
 
     def left(self, host: SshHost) -> str:
         """What there is of ours on a machine."""
-        return host.ask("sh", "-c", LEFT).stdout
+        return left(host)
 
     def at_once(self, work: Callable[[SshHost], Any]) -> None:
         """The same on every machine."""
         with ThreadPoolExecutor() as pool:
             list(pool.map(work, self.hosts))
 
-    def _publish(self, version: str) -> Path:
-        source = self.folder / f"agent-{version}"
-        _build(source, version)
+
+class Releases:
+    """Signed releases of this tree's agent and, if asked for, control plane, with a version that one likes."""
+
+    def __init__(self, folder: Path, keys: ReleaseKeys, store: Path) -> None:
+        self._folder = folder
+        self._publisher = Publisher(keys, store, utc_now)
+
+    def publish(self, version: str, *, with_server: bool = False) -> Path:
+        """The release's folder, the store's program in it too."""
+        source = self._folder / f"agent-{version}"
+        tree = _tree(source / "tree", version)
+        _build_agent(source, tree)
+        if with_server:
+            machine, minor = platform.machine(), HOST_PYTHON
+            name = server_file(server_part(machine, minor))
+            server_release.build(machine, minor, source / name, agent_release.CACHE, tree)
         release = self._publisher.publish(source, timedelta(days=9)).folder
         program = release / f"versitygw-{platform.machine()}"
         shutil.copy(VERSITYGW, program)
@@ -122,13 +145,28 @@ class Lab:
         return release
 
 
-def _build(out: Path, version: str) -> None:
-    """The agent's file of this tree, which says that it is of `version`."""
-    tree = out / "tree" / "worker_bootstrap"
-    shutil.copytree(ROOT / "worker_bootstrap", tree, ignore=shutil.ignore_patterns("__pycache__"))
-    file = tree / "agent" / "__init__.py"
-    file.write_text(file.read_text().replace(f'VERSION = "{VERSION}"', f'VERSION = "{version}"'))
-    former, agent_release.SOURCE = agent_release.SOURCE, tree
+def left(host: SshHost) -> str:
+    """What there is of ours on a machine."""
+    return host.ask("sh", "-c", LEFT).stdout
+
+
+def _tree(folder: Path, version: str) -> Path:
+    """This tree, saying that it is of `version`."""
+    for part in server_release.SOURCES:
+        whole, target = ROOT / part, folder / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if whole.is_dir():
+            shutil.copytree(whole, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(whole, target)
+    for file, key in VERSIONS.items():
+        path = folder / file
+        path.write_text(path.read_text().replace(f'{key} = "{VERSION}"', f'{key} = "{version}"'))
+    return folder
+
+
+def _build_agent(out: Path, tree: Path) -> None:
+    former, agent_release.SOURCE = agent_release.SOURCE, tree / "worker_bootstrap"
     try:
         machine = platform.machine()
         agent_release.build(machine, out / f"{agent_release.NAME}-{machine}.pex", agent_release.CACHE)
@@ -136,8 +174,8 @@ def _build(out: Path, version: str) -> None:
         agent_release.SOURCE = former
 
 
-def machines(net: SshNet) -> None:
-    """Three, each with the sample's image."""
-    net.add(3)
+def machines(net: SshNet, count: int = 3) -> None:
+    """So many, each with the sample's image."""
+    net.add(count)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda host: host.load(IMAGE), net.hosts))

@@ -56,6 +56,7 @@ def test_ones_own_control_plane_prints_all_that_is_not_ones_own(tmp_path: Path) 
     [
         ("private_worker", "aws", {"name", "region", "master"}),
         ("on_prem", "ssh", {"name", "hosts", "master"}),
+        ("self_hosted", "ssh", {"name", "hosts", "dashboard"}),
     ],
 )
 def test_three_values_are_needed_and_twelve_taken_at_most(flavour: str, provider: str, needed: set[str]) -> None:
@@ -78,12 +79,7 @@ def _fields(flavour: str, provider: str) -> dict[str, Any]:
         ("", "aws", "flavour", "is none of private_worker, on_prem"),
         ("private_worker", "ssh", "provider", "is none of aws, gcp"),
         ("private_worker", "gcp", "provider", "private_worker on gcp is not there yet; built so far: aws."),
-        (
-            "self_hosted",
-            "ssh",
-            "provider",
-            "self_hosted on ssh is not there yet; nothing of this flavour is built so far.",
-        ),
+        ("self_hosted", "gcp", "provider", "self_hosted on gcp is not there yet; built so far: "),
         ("saas", "aws", "provider", "saas on aws is not there yet; nothing of this flavour is built so far."),
     ],
 )
@@ -140,6 +136,19 @@ WRONG_SSH = [
 def test_wrong_values_on_hosts(settings: dict[str, Any], key: str, said: str) -> None:
     found = problems("on_prem", "ssh", settings)
     assert said in found[f"on_prem.{key}".rstrip(".")]
+
+
+OWN = {"name": "lab", "hosts": HOSTS, "dashboard": "https://remora.example.com"}
+WRONG_OWN = [
+    (changed(OWN, dashboard="http://remora.example.com"), "begins with https://"),
+    (changed(OWN, certificate="/etc/tls.pem"), "certificate and key go together"),
+    (changed(OWN, hosts=HOSTS[:1], store={"kind": "folder"}), "choose versitygw or an existing s3"),
+]
+
+
+@pytest.mark.parametrize(("settings", "said"), WRONG_OWN, ids=[row[1] for row in WRONG_OWN])
+def test_wrong_values_of_a_control_plane_on_a_host(settings: dict[str, Any], said: str) -> None:
+    assert said in problems("self_hosted", "ssh", settings)["self_hosted"]
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:

@@ -14,7 +14,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from worker_bootstrap.__main__ import main
 from worker_bootstrap.hosting.authority import Authority, is_for, request_for
 from worker_bootstrap.hosting.files import kept_secret, write_private
-from worker_bootstrap.hosting.texts import EVERYWHERE, bind, fence, redis_config, store_unit, unit
+from worker_bootstrap.hosting.master import MasterHost, MasterRequest
+from worker_bootstrap.hosting.texts import (
+    EVERYWHERE,
+    bind,
+    fence,
+    master_environment,
+    master_unit,
+    redis_config,
+    store_unit,
+    unit,
+)
 from worker_bootstrap.protocol.errors import ProtocolError
 
 
@@ -85,6 +95,39 @@ def test_the_units_run_as_their_own_users() -> None:
     store = store_unit("remora-store", Path("/opt/s/versitygw"), Path("/etc/s"), Path("/srv/s"))
     assert "User=remora-queue\n" in queue and "ExecStopPost=+/opt/q/fence down\n" in queue
     assert "User=remora-store\n" in store and "secret" not in store.lower()
+
+
+def test_the_control_planes_unit_may_open_a_low_port_and_nothing_more() -> None:
+    places = (Path("/opt/s/current"), Path("/etc/s"), Path("/var/s"))
+    low, high = (master_unit("remora-server", *places, port) for port in (443, 8443))
+    assert "\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n" in low and "\nCapabilityBoundingSet=\n" in high
+    assert "\nExecStart=/opt/s/current/bin/remora server run\n" in low and "\nRestart=always\n" in low
+
+
+def test_systemd_and_a_shell_read_the_same_settings(tmp_path: Path) -> None:
+    url = 'postgresql://remora:p$HOME`id`%40"w@db/remora'
+    text = master_environment(tmp_path, Path("/var/s"), "https://remora.lab", 443, url)
+    (tmp_path / "environment").write_text(text)
+    script = f'. {tmp_path}/environment; printf %s "$REMORA_DATABASE_URL"'
+    assert subprocess.run(["sh", "-euc", script], capture_output=True, text=True, check=True).stdout == url
+    for wrong in ("postgresql://a'b@c/d", "postgresql://a\nb"):
+        with pytest.raises(ValueError, match="REMORA_DATABASE_URL may hold no quote"):
+            master_environment(tmp_path, Path("/var/s"), "https://remora.lab", 443, wrong)
+
+
+def test_a_certificate_of_the_same_authority_stays(tmp_path: Path) -> None:
+    host = MasterHost(tmp_path, tmp_path, tmp_path)
+    authority = Authority(tmp_path, "of the test")
+
+    def asked(name: str, ca: str = authority.pem) -> MasterRequest:
+        return MasterRequest(f"https://{name}", 443, authority.server([name]).certificate, "{}", ca)
+
+    first = host.certificate_for(asked("remora.lab"))
+    (tmp_path / "server.pem").write_text(first)
+    assert first.endswith(authority.pem) and host.certificate_for(asked("remora.lab")) == first
+    assert host.certificate_for(asked("other.lab")) != first
+    given = MasterRequest("https://remora.lab", 443, "of somebody else", "{}")
+    assert host.certificate_for(given) == "of somebody else"
 
 
 def test_an_agent_whose_executions_run_is_not_taken_off(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

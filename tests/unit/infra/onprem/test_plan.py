@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +15,9 @@ from infra.onprem.resources import MachineProvider, digest
 from stacks.config.base import ConfigError
 from stacks.config.choice import choose
 from stacks.config.common import Advanced
-from stacks.on_prem import plan_of, refuse_advanced
+from stacks.on_hosts import refuse_advanced
+from stacks.on_prem import plan_of
+from stacks.self_hosted import plan_of as plan_of_own
 
 MASTER = {"dashboard": "https://remora.example.com", "addresses": ["203.0.113.7/32"], "release_keys": ["a2V5"]}
 HOSTS = [{"address": "10.0.0.1"}, {"address": "10.0.0.2", "port": 2222, "group": "gpu", "gpus": ["0"], "slots": 2}]
@@ -99,3 +103,43 @@ def test_what_has_no_effect_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         refuse_advanced(Advanced(proxy="http://proxy.lab:3128"))
     assert list(caught.value.problems) == ["advanced.proxy"]
+
+
+def own(**settings: Any) -> Plan:
+    needed = {"name": "lab", "hosts": HOSTS, "dashboard": "https://remora.lab:8443"}
+    values = {**needed, "release_keys": ["a2V5"], **settings}
+    return plan_of_own(choose({"flavour": "self_hosted", "provider": "ssh", "self_hosted": values}).settings)
+
+
+def test_the_control_plane_stands_on_the_first_machine_or_on_one_of_its_own() -> None:
+    servers = ["server-cp311-x86_64"]
+    by_name = {place.name: one for place, one in planning.wanted(own(), ["x86_64"], servers).items()}
+    assert by_name["10.0.0.1"].listens["remora-server"] == 8443
+    assert (by_name["10.0.0.1"].servers, by_name["10.0.0.2:2222"].servers) == (servers, None)
+    apart = own(master_host="10.0.0.9", dashboard="https://remora.lab")
+    by_name = {place.name: one for place, one in planning.wanted(apart, ["x86_64"], servers).items()}
+    assert (by_name["10.0.0.9"].listens, by_name["10.0.0.9"].runs_agent) == ({"remora-server": 443}, False)
+    reports = [Report(place, [], {"source": place.address}) for place in planning.wanted(apart, ["x86_64"], servers)]
+    assert planning.sources(apart, reports) == ["10.0.0.1/32", "10.0.0.2/32", "10.0.0.9/32"]
+
+
+def test_the_document_of_ones_own_control_plane_names_files_of_its_machine() -> None:
+    document = planning.document(own())
+    assert (document.flavour, document.provider) == ("self_hosted", "ssh")
+    assert document.queue.password == "file:/etc/remora-server/installation/queue-password"
+    assert planning.store_props(own())["origin"] == "https://remora.lab:8443"
+
+
+def test_files_of_the_control_plane_are_read_again_when_they_change(tmp_path: Path) -> None:
+    file = tmp_path / "database"
+    file.write_text("postgresql://remora:planted-secret@db/remora")
+    found = own(database=f"file:{file}")
+    assert found.master is not None
+    before = whole(planning.master_props(found, found.master))
+    assert "planted-secret" not in str(before) and before["database"] == str(file)
+    os.utime(file, ns=(1, 1))
+    again = own(database=f"file:{file}")
+    assert again.master is not None
+    assert MachineProvider("master").diff("", before, whole(planning.master_props(again, again.master))).changes
+    with pytest.raises(ConfigError, match=r"self_hosted.database: /no/such can't be read \(No such file"):
+        own(database="file:/no/such")

@@ -20,6 +20,7 @@ GOOD = {
     "clock": "1800000001",
     "cgroup": "v2",
     "architecture": "x86_64",
+    "server": "",
     "ours": "",
     "ports": "",
     "reach": "yes queue",
@@ -94,3 +95,30 @@ def test_the_probes_are_one_script_that_every_shell_reads() -> None:
     assert {check.id for check in CHECKS} < set(seen)
     assert seen["mounts"].text == "/it's here"
     assert seen["source"].word == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("servers", "printed", "level", "sentence"),
+    [
+        (["server-cp311-x86_64"], "server-cp311-x86_64", "pass", "the release carries the control plane for server-cp"),
+        (
+            ["server-cp311-x86_64"],
+            "server-cp313-x86_64",
+            "fail",
+            "for server-cp313-x86_64, but for server-cp311-x86_64",
+        ),
+        (
+            [],
+            "server-cp311-x86_64",
+            "fail",
+            "the release carries no control plane for server-cp311-x86_64, but for none",
+        ),
+        (None, "", "pass", "no control plane is wanted"),
+    ],
+)
+def test_the_release_must_carry_the_control_plane_for_its_machine(
+    servers: list[str] | None, printed: str, level: str, sentence: str
+) -> None:
+    text = "\n".join(f"{words}\n@@{name} 0" for name, words in {**GOOD, "server": printed}.items())
+    found = next(one for one in judge(text, wanted(servers=servers), NOW) if one.check == "server")
+    assert (found.level, sentence in found.sentence, bool(found.remedy)) == (level, True, level == "fail")
