@@ -26,6 +26,8 @@ from worker_bootstrap.release import SERVER_WANTED
 
 UNIT, USER = "remora-server.service", "remora-server"
 READY_SECONDS = 180.0
+# Whoever has ended so often will not stay up.
+STARTS = 8
 INSTALL_SECONDS = 540.0
 LOOK_EVERY = 1.0
 # Made last in a virtual environment: one without it was left by a machine that died in the middle.
@@ -189,10 +191,19 @@ class MasterHost:
                 self._run("status")
                 return
             except HostError as error:
-                if time.monotonic() > end:
-                    said = run("journalctl", "--no-pager", "--output=cat", "--lines=10", f"--unit={UNIT}")
-                    raise HostError(f"the control plane does not answer: {error}; {said.strip()[-1000:]}") from error
+                if time.monotonic() > end or self._starts() >= STARTS:
+                    raise HostError(f"the control plane does not answer; its last words: {self._words()}") from error
             time.sleep(LOOK_EVERY)
+
+    def _starts(self) -> int:
+        """How often systemd has started it again by itself since somebody asked for a start."""
+        said = run("systemctl", "show", "--property=NRestarts", "--value", UNIT).strip()
+        return int(said) if said.isdigit() else 0
+
+    def _words(self) -> str:
+        """What the service said last, as one line."""
+        said = run("journalctl", "--no-pager", "--output=cat", "--lines=10", f"--unit={UNIT}")
+        return " ".join(said.split())[-800:]
 
     def _forget_others(self, kept: set[Path]) -> None:
         for place in (self._programs.resolve() / "releases").iterdir():

@@ -9,6 +9,7 @@ import pytest
 
 from fixtures.ssh_hosts import SshNet, make_image
 from fixtures.stack import running_stack
+from onprem.alone import Alone, standing_alone
 from onprem.lab import Lab, machines
 
 
@@ -28,3 +29,9 @@ def lab(net: SshNet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     folder: Path = tmp_path_factory.mktemp("lab")
     with running_stack(quick=False) as stack:
         yield Lab(folder, stack, net)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Alone]:
+    with standing_alone(tmp_path_factory.mktemp("alone")) as made:
+        yield made

@@ -128,10 +128,13 @@ class Releases:
         self._folder = folder
         self._publisher = Publisher(keys, store, utc_now)
 
-    def publish(self, version: str, *, with_server: bool = False) -> Path:
-        """The release's folder, the store's program in it too."""
+    def publish(
+        self, version: str, *, with_server: bool = False, change: Callable[[Path], None] = lambda _: None
+    ) -> Path:
+        """The release's folder, the store's program in it too; `change` is done to the tree that it is made of."""
         source = self._folder / f"agent-{version}"
         tree = _tree(source / "tree", version)
+        change(tree)
         _build_agent(source, tree)
         if with_server:
             machine, minor = platform.machine(), HOST_PYTHON

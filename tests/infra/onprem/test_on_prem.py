@@ -221,7 +221,7 @@ def test_the_state_holds_no_secret(lab: Lab) -> None:
 
 
 def test_an_upgrade_leaves_running_executions_alone(lab: Lab, bench: Bench) -> None:
-    command = "for i in $(seq 1 600); do echo line $i; [ -e /tmp/end ] && exit 0; sleep 0.2; done; exit 3"
+    command = "for i in $(seq 1 4000); do echo line $i; [ -e /tmp/end ] && exit 0; sleep 0.2; done; exit 3"
     execution = bench.start(command, environment=environment(lab))
     lab.stack.wait_for_line(execution, "line 3", timeout=60)
     lab.configure(release=str(lab.next_release()))
