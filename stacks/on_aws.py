@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from infra.aws.account import Account, MachineType, RefusedError, offered_types
+from infra.aws.account import Account, Image, MachineType, RefusedError, offered_types
 from infra.aws.firewall import QUEUE_PORT, Firewall
 from infra.aws.identity import Identity, Trust
 from infra.aws.network import Network, NetworkWish
@@ -38,7 +38,7 @@ class Found:
     """What the account offers of what was asked for: every question that can be refused, before anything is made."""
 
     types: dict[str, MachineType]
-    images: dict[str, str]
+    images: dict[str, Image]
     queue_image: str
 
 
@@ -70,7 +70,7 @@ def look(account: Account, settings: AwsInstallation) -> Found:
     wanted.append(("queue_type", settings.queue_type))
     types = offered_types(account, wanted)
     images = {name: account.image(settings.image, name) for name in {kind.architecture for kind in types.values()}}
-    return Found(types, images, images[types[settings.queue_type].architecture])
+    return Found(types, images, images[types[settings.queue_type].architecture].id)
 
 
 def build_workers(

@@ -21,6 +21,7 @@ class RefusedError(Exception):
 
 
 GET_TYPE = "aws:ec2/getInstanceType:getInstanceType"
+ROOT_DEVICE = "/dev/xvda"
 IMAGE_OWNERS = {"debian-12": "136693071363", "ubuntu-24.04": "099720109477"}
 IMAGE_NAMES = {
     "debian-12": "debian-12-{arch}-*",
@@ -38,6 +39,14 @@ class MachineType:
     architecture: str
     gpu: str
     zones: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Image:
+    """`root_device`: under which name a machine's disk is made; Debian's and Ubuntu's differ."""
+
+    id: str
+    root_device: str
 
 
 class Account:
@@ -77,8 +86,8 @@ class Account:
         gpus = ", ".join(f"{gpu['count']} x {gpu['manufacturer']} {gpu['name']}" for gpu in found.get("gpuses") or ())
         return MachineType(name, architecture, gpus, frozenset(offered.locations))
 
-    def image(self, wanted: str, architecture: str) -> str:
-        """Id of the image that `wanted` names: one of IMAGE_NAMES, or an id. Raises RefusedError."""
+    def image(self, wanted: str, architecture: str) -> Image:
+        """The image that `wanted` names: one of IMAGE_NAMES, or an id. Raises RefusedError."""
         if wanted.startswith("ami-"):
             found = aws.ec2.get_ami_ids(
                 owners=["self", "amazon", "aws-marketplace", *IMAGE_OWNERS.values()],
@@ -99,7 +108,9 @@ class Account:
             raise RefusedError(
                 {"image": f"{wanted} ({architecture}) is not in {self.region}: name an image's id of this region."}
             )
-        return found.ids[0]
+        newest = found.ids[0]
+        by_id = [aws.ec2.GetAmiFilterArgs(name="image-id", values=[newest])]
+        return Image(newest, aws.ec2.get_ami(filters=by_id, opts=self._options).root_device_name or ROOT_DEVICE)
 
 
 def offered_types(account: Account, wanted: Sequence[tuple[str, str]]) -> dict[str, MachineType]:

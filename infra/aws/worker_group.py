@@ -9,7 +9,7 @@ from typing import Literal
 import pulumi
 import pulumi_aws as aws
 
-from infra.aws.account import Account, MachineType
+from infra.aws.account import Account, Image, MachineType
 from infra.aws.component import AwsComponent
 from infra.names import GROUP_TAG, Labels
 
@@ -26,7 +26,7 @@ class GroupWish:
     ceiling: int
     market: Literal["on_demand", "spot"]
     disk_gb: int
-    image: str
+    image: Image
     subnet_ids: Sequence[pulumi.Input[str]]
     security_group: pulumi.Input[str]
     profile: pulumi.Input[str]
@@ -66,7 +66,7 @@ class WorkerGroup(AwsComponent):
         tags = {**self._labels.tags(group=wish.slug), "Name": self._labels.name(wish.slug)}
         return aws.ec2.LaunchTemplate(
             self._labels.name(wish.slug),
-            image_id=wish.image,
+            image_id=wish.image.id,
             instance_type=wish.machine.name,
             user_data=wish.user_data,
             update_default_version=True,
@@ -77,7 +77,7 @@ class WorkerGroup(AwsComponent):
             instance_market_options={"market_type": "spot"} if wish.market == "spot" else None,
             block_device_mappings=[
                 {
-                    "device_name": "/dev/xvda",
+                    "device_name": wish.image.root_device,
                     "ebs": {
                         "encrypted": "true",
                         "volume_size": wish.disk_gb,

@@ -31,6 +31,8 @@ MASTER = {
     "principal": "arn:aws:iam::444455556666:role/remora-master",
     "external_id": "planted-external-id-0123456789",
 }
+# No image that people use has it: nothing but the image can have said it.
+ROOT_DEVICE = "/dev/xvde"
 GROUPS = [{"type": "m5.large", "max": 3}, {"type": "g4dn.xlarge", "max": 2, "market": "spot"}]
 
 
@@ -40,9 +42,14 @@ def done(run: Run) -> Run:
     return run
 
 
+def register_image(cloud: AwsCloud, name: str) -> str:
+    about = {"Name": name, "Architecture": "x86_64", "RootDeviceName": ROOT_DEVICE}
+    return cloud.ask("ec2", "register_image", **about)["ImageId"]
+
+
 def private_worker(pulumi: Pulumi, cloud: AwsCloud, stack: str = "lab", **settings: Any) -> Project:
     project = pulumi.project(ROOT, "stacks", "Pulumi.yaml", stack=stack)
-    image = cloud.ask("ec2", "register_image", Name=f"image-{stack}", Architecture="x86_64")["ImageId"]
+    image = register_image(cloud, f"image-{stack}")
     values = {"name": stack, "region": "eu-west-1", "master": MASTER, "groups": GROUPS, "image": image, **settings}
     project.set("remora:flavour", "private_worker")
     project.set("remora:provider", "aws")
@@ -94,6 +101,9 @@ def scripts_are_plain(cloud: AwsCloud) -> None:
     versions = cloud.ask("ec2", "describe_launch_template_versions", Versions=["$Latest"])["LaunchTemplateVersions"]
     packed = [base64.b64decode(version["LaunchTemplateData"]["UserData"]) for version in versions]
     assert all(len(one) <= 16_384 for one in packed)
+    # The size is that of the machine's own disk, whatever its image calls it.
+    disks = [version["LaunchTemplateData"]["BlockDeviceMappings"] for version in versions]
+    assert [[disk["DeviceName"] for disk in one] for one in disks] == [[ROOT_DEVICE]] * len(disks)
     scripts = [gzip.decompress(one).decode() for one in packed]
     assert all(script.startswith("#!/bin/sh") for script in scripts)
     slugs = ("m5-large", "g4dn-xlarge-spot")

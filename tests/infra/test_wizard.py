@@ -21,7 +21,7 @@ import yaml
 from fixtures.stack import Stack, running_stack
 from support.cli import Pulumi
 from support.cloud import AwsCloud
-from test_private_worker import MASTER, groups
+from test_private_worker import MASTER, groups, register_image
 from worker_bootstrap.protocol import names
 from worker_bootstrap.startup.boot.queue_files import master_secret, whole_state
 
@@ -107,7 +107,7 @@ def wizard(tmp_path: Path, pulumi: Pulumi, aws_cloud: AwsCloud) -> Wizard:
 
 
 def write_answers(folder: Path, cloud: AwsCloud, **settings: Any) -> Path:
-    image = cloud.ask("ec2", "register_image", Name=f"image-{os.urandom(4).hex()}", Architecture="x86_64")["ImageId"]
+    image = register_image(cloud, "image")
     values = {"name": "lab", "region": "eu-west-1", "master": MASTER, "groups": [{"type": "m5.large"}], "image": image}
     file = folder / "answers.yaml"
     answers = {"flavour": "private_worker", "provider": "aws", "private_worker": {**values, **settings}}

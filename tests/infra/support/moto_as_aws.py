@@ -5,6 +5,9 @@ that it can be neither detached nor removed. Calls that come at once trip over e
 first rule is there although it was taken away before): here one is answered after the other. A call that comes a second
 time because its answer was lost gets that answer. An account has five addresses in a region until it asks for more;
 moto gives as many as one wants.
+
+AWS's images say how their root device is called, and what is asked for that device is about the disk of the image;
+moto calls all of them /dev/sda1, and makes a second disk that belongs to nobody.
 """
 
 from __future__ import annotations
@@ -16,9 +19,12 @@ from moto import server  # pyright: ignore[reportMissingImports]
 from moto.ec2.exceptions import EC2ClientError  # pyright: ignore[reportMissingImports]
 from moto.ec2.models import EC2Backend  # pyright: ignore[reportMissingImports]
 from moto.ec2.models.instances import Instance  # pyright: ignore[reportMissingImports]
+from moto.ec2.responses.amis import AmisResponse  # pyright: ignore[reportMissingImports]
 
 ADDRESSES = 5
 allocate_address = EC2Backend.allocate_address
+add_block_device = Instance.add_block_device
+register_image = AmisResponse.register_image
 terminate = Instance.terminate
 run_simple = server.run_simple
 
@@ -38,6 +44,28 @@ def terminate_and_let_go(instance, *arguments, **options):
         interface.instance = interface.attachment_id = interface.attach_time = interface.device_index = None
         interface.status = "available"
     return state
+
+
+def register_with_its_root_device(response):
+    """As `AmisResponse.register_image`, and the image keeps the name."""
+    answer = register_image(response)
+    if name := response._get_param("RootDeviceName"):
+        response.ec2_backend.amis[answer.result["ImageId"]].root_device_name = name
+    return answer
+
+
+def set_up_the_root_device(instance):
+    """As `Instance.setup_defaults`, under the name that the image says."""
+    volume = instance.ec2_backend.create_volume(size=8, zone_name=instance.placement.zone)
+    instance.ec2_backend.attach_volume(volume.id, instance.id, instance.root_device_name, True)
+
+
+def put_block_device(instance, size, device_path, *arguments, **options):
+    """As `Instance.add_block_device`; under a name there is one disk, the last that was asked for."""
+    if before := instance.block_device_mapping.get(device_path):
+        instance.ec2_backend.detach_volume(before.volume_id, instance.id, device_path)
+        instance.ec2_backend.delete_volume(before.volume_id)
+    add_block_device(instance, size, device_path, *arguments, **options)
 
 
 class OneByOne:
@@ -73,6 +101,9 @@ class OneByOne:
 
 
 EC2Backend.allocate_address = allocate_within_the_quota
+AmisResponse.register_image = register_with_its_root_device
+Instance.add_block_device = put_block_device
+Instance.setup_defaults = set_up_the_root_device
 Instance.terminate = terminate_and_let_go
 server.run_simple = lambda host, port, app, **options: run_simple(host, port, OneByOne(app), **options)
 server.main(sys.argv[1:])
