@@ -1,7 +1,8 @@
 """Every cloud call that our code makes or causes: by whom, on what, and why. Policies are generated from these rows.
 
 Words in `on` and `where` in braces are filled in when a policy is rendered: {partition} {account} {region}
-{installation} {data} {code} {logs} {releases} {key} {master_secret} {group_secrets} {secrets} {worker_role}.
+{installation} {data} {code} {logs} {releases} {key} {groups} {master_secret} {group_secrets}
+{secrets}.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ AWS_ROWS: tuple[Row, ...] = (
     Row("signer", "s3:ListBucket", _buckets(*EVERY_BUCKET), "call", "stores", "wildcards, adoption, a missing object"),
     Row("signer", "kms:GenerateDataKey", KEY, "implied", "s3", "what is written is encrypted", THROUGH_S3),
     Row("signer", "kms:Decrypt", KEY, "implied", "s3", "what is read is encrypted", THROUGH_S3),
-    # The queue's machine makes passwords and certificates at its first boot.
+    # The queue's machine makes passwords and certificates at its first boot, and what groups need that come later.
+    Row("queue", "ssm:GetParameter", ("{groups}",), "call", "startup", "which worker groups there are"),
     Row(
         "queue", "secretsmanager:GetSecretValue", ("{secrets}",), "call", "startup", "a new machine keeps the old ones"
     ),

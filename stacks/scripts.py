@@ -39,12 +39,11 @@ class Scripts:
 
     def queue(self, card: QueueCard, secrets: Secrets, port: int) -> pulumi.Output[str]:
         """Base64 script of the queue's machine. Workers use its inner address, the control plane the other one."""
-        slugs = list(secrets.groups)
-        names = pulumi.Output.all(secrets.state, secrets.master, *secrets.groups.values())
+        names = pulumi.Output.all(secrets.state, secrets.master, secrets.list_name)
         hosts = pulumi.Output.all(card.inner_address, card.address)
 
         def render(found: list[list[str]]) -> str:
-            (state, master, *groups), addresses = found
+            (state, master, groups), addresses = found
             return _encoded(
                 QueueStartup(
                     installation=self._labels.installation,
@@ -52,7 +51,7 @@ class Scripts:
                     hosts=tuple(dict.fromkeys(addresses)),
                     state_secret=state,
                     master_secret=master,
-                    group_secrets=dict(zip(slugs, groups, strict=True)),
+                    groups_parameter=groups,
                     release_keys=self._release_keys,
                     port=port,
                     surroundings=self._surroundings,

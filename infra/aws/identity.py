@@ -58,6 +58,7 @@ class Identity(AwsComponent):
             **{purpose: stores.buckets[purpose] for purpose in PURPOSES},
             key=stores.key_arn,
             master_secret=secrets.master,
+            groups=secrets.list,
             joined=joined,
         ).apply(
             lambda found: {**found, "group_secrets": found["joined"]["groups"], "secrets": found["joined"]["every"]}

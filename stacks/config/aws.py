@@ -79,7 +79,10 @@ class AwsInstallation(Part):
     region: str = Field(pattern=REGION, description="an AWS region such as eu-west-1")
     network: AwsNetwork = Field(default_factory=AwsNetwork)
     groups: list[AwsGroup] = Field(
-        default_factory=lambda: [AwsGroup(type="m6i.xlarge", max=5, market="on_demand", disk_gb=100)], min_length=1
+        default_factory=lambda: [AwsGroup(type="m6i.xlarge", max=5, market="on_demand", disk_gb=100)],
+        min_length=1,
+        # What the list of them takes as a parameter of AWS.
+        max_length=40,
     )
     image: str = Field(default="debian-12", description="debian-12, ubuntu-24.04 or an image's id such as ami-0a1b2c3d")
     queue_type: str = Field(

@@ -179,9 +179,18 @@ class TestSecrets:
         with pytest.raises(StepError, match="The secret none does not exist: `pulumi up` makes it"):
             cloud.keep_secret("none", "x")
 
+    def test_a_parameter_is_read(self, account: AwsCloud, machine: Callable[..., Aws]) -> None:
+        account.set_parameter("groups", '{"a": "b"}')
+        cloud = machine(account.roles["queue"], **account.endpoints)
+        assert cloud.parameter("groups") == '{"a": "b"}'
+        with pytest.raises(StepError, match="The parameter none does not exist: `pulumi up` makes it"):
+            cloud.parameter("none")
+        with pytest.raises(StepError, match="may not use groups: allow it ssm:GetParameter"):
+            machine(account.roles["worker"], **account.endpoints).parameter("groups")
+
     def test_a_worker_may_only_read(self, account: AwsCloud, machine: Callable[..., Aws]) -> None:
         cloud = machine(account.roles["worker"], **account.endpoints)
-        with pytest.raises(StepError, match="may not use the secret .*: allow it secretsmanager:PutSecretValue"):
+        with pytest.raises(StepError, match="may not use .*: allow it secretsmanager:PutSecretValue"):
             cloud.keep_secret(account.arns["full"], "x")
         read = bytearray()
         cloud.read_object(BUCKET, "agent/x", read.extend, 100)
@@ -189,10 +198,10 @@ class TestSecrets:
 
     def test_a_role_without_the_right(self, account: AwsCloud, machine: Callable[..., Aws]) -> None:
         cloud = machine(account.roles["nobody"], **account.endpoints)
-        with pytest.raises(StepError, match="may not use the secret .*: allow it secretsmanager:GetSecretValue"):
+        with pytest.raises(StepError, match="may not use .*: allow it secretsmanager:GetSecretValue"):
             cloud.secret(account.arns["full"])
 
     def test_a_key_that_aws_does_not_know(self, account: AwsCloud, machine: Callable[..., Aws]) -> None:
         cloud = machine(of("AKIAUNKNOWN", "s"), **account.endpoints)
-        with pytest.raises(StepError, match=r"Secrets Manager refuses GetSecretValue of \S+ \(\w+\): "):
+        with pytest.raises(StepError, match=r"secretsmanager refuses GetSecretValue of \S+ \(\w+\): "):
             cloud.secret(account.arns["full"])

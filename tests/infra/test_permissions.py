@@ -19,6 +19,7 @@ pytestmark = pytest.mark.needs("iam-simulate")
 
 ACCOUNT, REGION = "111122223333", "eu-west-1"
 SECRET = f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:remora-lab"
+PARAMETER = f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/remora-lab"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/11111111-2222-3333-4444-555555555555"
 VALUES = {
     "partition": "aws",
@@ -31,6 +32,7 @@ VALUES = {
     "releases": "remora-lab-releases-1",
     "key": KEY,
     "master_secret": f"{SECRET}-queue-AbCdEf",
+    "groups": f"{PARAMETER}-groups-1",
     "group_secrets": f"{SECRET}-join-a-AbCdEf|{SECRET}-join-b-AbCdEf",
     "secrets": f"{SECRET}-state-AbCdEf|{SECRET}-queue-AbCdEf|{SECRET}-join-a-AbCdEf|{SECRET}-join-b-AbCdEf",
 }
@@ -119,6 +121,9 @@ TABLE: list[Row] = [
     ("queue", "secretsmanager:GetSecretValue", f"{SECRET}-state-AbCdEf", {}, YES),
     ("queue", "secretsmanager:DeleteSecret", VALUES["master_secret"], {}, NO),
     ("queue", "secretsmanager:GetSecretValue", f"{SECRET}2-queue-AbCdEf", {}, NO),
+    ("queue", "ssm:GetParameter", f"{PARAMETER}-groups-1", {}, YES),
+    ("queue", "ssm:GetParameter", f"{PARAMETER}-groups-10", {}, NO),
+    ("queue", "ssm:PutParameter", f"{PARAMETER}-groups-1", {}, NO),
     ("queue", "kms:GenerateDataKey", KEY, VIA_SECRETS, YES),
     ("queue", "kms:GenerateDataKey", KEY, VIA_S3, NO),
     ("queue", "kms:Decrypt", KEY, VIA_SECRETS, YES),

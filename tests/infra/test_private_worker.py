@@ -110,6 +110,26 @@ def scripts_are_plain(cloud: AwsCloud) -> None:
     assert {slug for slug in slugs for script in scripts if f"group {slug}" in script} == set(slugs)
 
 
+def a_group_is_added(project: Project, cloud: AwsCloud, before: list[dict[str, Any]]) -> None:
+    """Beside the others; the queue's machine stays, and learns of it by itself."""
+    project.set("remora:private_worker", json.dumps({**asked(project), "groups": [*before, {"type": "c5.large"}]}))
+    changes = [change for change in real_changes(done(project.up())) if change.type.startswith("aws:")]
+    assert sorted((change.op, change.type.rpartition(":")[2], change.name) for change in changes) == [
+        ("create", "Group", "remora-lab-c5-large"),
+        ("create", "LaunchTemplate", "remora-lab-c5-large"),
+        ("create", "Secret", "remora-lab-join-c5-large"),
+        ("update", "Parameter", "remora-lab-groups"),
+        ("update", "RolePolicy", "remora-lab-queue"),
+        ("update", "RolePolicy", "remora-lab-worker"),
+    ]
+    [parameter] = cloud.ask("ssm", "describe_parameters")["Parameters"]
+    listed = json.loads(cloud.ask("ssm", "get_parameter", Name=parameter["Name"])["Parameter"]["Value"])
+    assert listed.keys() == {"m5-large", "g4dn-xlarge-spot", "c5-large"}
+    assert set(listed.values()) < {
+        secret["Name"] for secret in cloud.ask("secretsmanager", "list_secrets")["SecretList"]
+    }
+
+
 @pytest.mark.security("I02", "I03", "I10")
 def test_it_comes_up_keeps_the_rules_stays_and_goes(pulumi: Pulumi, aws_cloud: AwsCloud) -> None:
     project = private_worker(pulumi, aws_cloud)
@@ -146,6 +166,8 @@ def test_it_comes_up_keeps_the_rules_stays_and_goes(pulumi: Pulumi, aws_cloud: A
     assert [(change.op, change.name) for change in changes] == [("update", "remora-lab-m5-large")]
     assert {group["MaxSize"] for group in groups(aws_cloud)} == {9, 2}
     assert sorted(len(group["Instances"]) for group in groups(aws_cloud)) == [0, 2]
+
+    a_group_is_added(project, aws_cloud, raised)
 
     empty(aws_cloud, name)
     done(project.destroy("--exclude-protected"))

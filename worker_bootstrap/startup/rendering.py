@@ -20,7 +20,7 @@ QUEUE = [
     *(f"{BOOT}/{name}.py" for name in ("queue", "certificates", "queue_files")),
     *("credential.py", "protocol/__init__.py", "protocol/errors.py", "protocol/names.py", "protocol/typed.py"),
 ]
-SERVICES = ("s3", "secretsmanager")
+SERVICES = ("s3", "secretsmanager", "ssm")
 END = "END-OF-FILE"
 _SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _REGION = re.compile(r"[a-z]{2}(-[a-z]+)+-\d")
@@ -67,7 +67,7 @@ def _check(settings: Startup) -> None:
         raise StartupError(f"There is no start-up script for {place.provider} yet; there is one for aws.")
     if not _REGION.fullmatch(place.region):
         raise StartupError(f"{place.region!r} is no region of AWS, such as eu-west-1.")
-    slugs = [settings.group] if isinstance(settings, WorkerStartup) else list(settings.group_secrets)
+    slugs = [settings.group] if isinstance(settings, WorkerStartup) else []
     for slug in (settings.installation, *slugs):
         if not _SLUG.fullmatch(slug):
             raise StartupError(f"{slug!r} is no name: lower-case letters, digits and hyphens are expected.")
@@ -81,8 +81,11 @@ def _check(settings: Startup) -> None:
     if isinstance(settings, WorkerStartup):
         if settings.join_deadline <= 0:
             raise StartupError("join_deadline: seconds above 0 are expected.")
-    elif not settings.hosts:
+        return
+    if not settings.hosts:
         raise StartupError("hosts is empty: name the host by which workers reach the queue.")
+    if settings.groups_every <= 0:
+        raise StartupError("groups_every: seconds above 0 are expected.")
 
 
 def _deadline(seconds: float) -> str:

@@ -15,7 +15,7 @@ class StartupError(ValueError):
 
 @dataclass(frozen=True)
 class AwsPlace:
-    """A region of AWS. `endpoints`: addresses (`secretsmanager`, `s3`) in place of the public ones."""
+    """A region of AWS. `endpoints`: addresses (`secretsmanager`, `s3`, `ssm`) in place of the public ones."""
 
     region: str
     endpoints: Mapping[str, str] = field(default_factory=dict)
@@ -117,8 +117,10 @@ class QueueStartup:
 
     `hosts`: names and addresses by which it is reached, all in its certificate; workers use the first one.
     Names (ARNs) of secrets that exist already, empty at first: `state_secret` keeps its authority and passwords for
-    the machine that replaces it; `master_secret` is the control plane's; `group_secrets` holds the join credential of
-    each group, by slug. `memory`: bytes that Redis may use; 0: 60 % of the machine's.
+    the machine that replaces it; `master_secret` is the control plane's. `groups_parameter`: name of the parameter that
+    says which groups there are, as JSON: slug to the name of the secret for the group's join credential. It is read
+    again every `groups_every` seconds: groups come and go while the machine runs. `memory`: bytes that Redis may use;
+    0: 60 % of the machine's.
     """
 
     installation: str
@@ -126,8 +128,9 @@ class QueueStartup:
     hosts: tuple[str, ...]
     state_secret: str
     master_secret: str
-    group_secrets: Mapping[str, str]
+    groups_parameter: str
     release_keys: tuple[str, ...]
+    groups_every: float = 60.0
     port: int = QUEUE_PORT
     memory: int = 0
     ssh: bool = False

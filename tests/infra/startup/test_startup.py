@@ -39,7 +39,8 @@ pytestmark = [
         "user data boots systemd hosts; a small IMDSv2; moto checks signatures and policies",
     ),
 ]
-GROUP = "m6i-xlarge"
+GROUP, LATER = "m6i-xlarge", "g5-xlarge"
+GROUPS = "remora-acme-groups"
 MANIFEST = "agent/0.1.0/manifest.json"
 PAUSES = Pauses(first=0.5, most=2.0)
 # Cut off for a twentieth of this, the machine powers off.
@@ -83,8 +84,9 @@ class Cloud:
             hosts=(host.address, "queue.acme.test"),
             state_secret=self.aws.arns["state"],
             master_secret=self.aws.arns["master"],
-            group_secrets={GROUP: self.aws.arns["join"]},
+            groups_parameter=GROUPS,
             release_keys=(crypto.b64(self.key.public),),
+            groups_every=1.0,
             memory=100_000_000,
             pauses=PAUSES,
         )
@@ -127,7 +129,8 @@ def manifest(key: crypto.SigningKey, content: bytes, **changed: Any) -> bytes:
 def cloud(tmp_path_factory: pytest.TempPathFactory, agent_file: Path) -> Iterator[Cloud]:
     make_cloud_image()
     key, content = crypto.SigningKey.generate(), agent_file.read_bytes()
-    with aws_cloud(tmp_path_factory.mktemp("aws"), ["state", "master", "join", "dead", "empty"]) as aws:
+    with aws_cloud(tmp_path_factory.mktemp("aws"), ["state", "master", "join", "later", "dead", "empty"]) as aws:
+        aws.set_parameter(GROUPS, json.dumps({GROUP: "join"}))
         folder = MANIFEST.rpartition("/")[0]
         aws.put(f"{folder}/{NAME}-{architecture()}.pex", content)
         aws.put(MANIFEST, manifest(key, content))
@@ -335,6 +338,24 @@ def test_a_machine_that_replaces_the_queue_takes_its_secrets_over(cloud: Cloud, 
     finally:
         cloud.aws.set_secret("join", join.encode())
         other.close()
+
+
+def test_a_group_that_comes_later_gets_what_it_needs(cloud: Cloud, queue: CloudHost, stack: Stack) -> None:
+    """The queue goes on as it is, with all that it holds."""
+    runs = ("systemctl", "show", "--property=MainPID,ActiveEnterTimestampMonotonic", "remora-queue.service")
+    before, join = queue(*runs), credential.decode(cloud.aws.secret("join"))
+    cloud.aws.set_parameter(GROUPS, json.dumps({GROUP: "join", LATER: "later"}))
+    later = credential.decode(wait_for(queue, lambda: cloud.aws.secret("later"), "the credential of the later group"))
+    own = {"group": LATER, "join_secret": later.join_secret}
+    assert later == replace(join, **own) and later.join_secret != join.join_secret
+    assert json.loads(cloud.aws.secret("master"))[f"join_secret.{LATER}"] == later.join_secret
+    assert json.loads(cloud.aws.secret("state"))["join_secrets"][LATER] == later.join_secret
+    assert (queue(*runs), credential.decode(cloud.aws.secret("join"))) == (before, join)
+    assert f"Worker groups: {GROUP}, {LATER}; their secrets are written." in queue.console()
+
+    cloud.aws.set_parameter(GROUPS, "nonsense")
+    wait_for(queue, lambda: f"The parameter {GROUPS} names no groups" in queue.console(), "a word about it")
+    cloud.aws.set_parameter(GROUPS, json.dumps({GROUP: "join", LATER: "later"}))
 
 
 @pytest.mark.security("I05")

@@ -188,6 +188,15 @@ def test_secrets_that_are_known_stay(authority: certificates.Pair) -> None:
     assert min(map(len, made)) >= 43, "256 bits"
 
 
+def test_groups_are_read_from_a_list() -> None:
+    assert queue_files.groups_in('{"m6i-xlarge": "remora-lab-join-m6i-xlarge-1"}') == {
+        "m6i-xlarge": "remora-lab-join-m6i-xlarge-1"
+    }
+    for text in ("", "nonsense", "[]", '{"a": 1}', '{"a": ""}', '["a"]'):
+        with pytest.raises(ValueError):
+            queue_files.groups_in(text)
+
+
 def test_the_files_of_the_queue_hold_hashes_and_one_port(authority: certificates.Pair) -> None:
     state = state_of(authority)
     users = queue_files.users(state)

@@ -47,7 +47,7 @@ QUEUE = QueueStartup(
     hosts=("10.87.0.10", "198.51.100.7"),
     state_secret=f"{ARN}-state",
     master_secret=f"{ARN}-queue",
-    group_secrets={"m6i-xlarge": f"{ARN}-join-m6i-xlarge", "g5-xlarge": f"{ARN}-join-g5-xlarge"},
+    groups_parameter="remora-acme-groups",
     release_keys=KEYS,
 )
 
@@ -66,7 +66,7 @@ class TestScript:
         assert packed(user_data(settings)) == packed(user_data(settings))
 
     def test_it_fits_with_room_for_an_authority(self, settings: WorkerStartup | QueueStartup) -> None:
-        assert len(base64.b64decode(packed(user_data(settings)))) < MOST_BYTES - 2000
+        assert len(base64.b64decode(packed(user_data(settings)))) < MOST_BYTES - 1800
 
     def test_what_a_cloud_takes_is_the_script(self, settings: WorkerStartup | QueueStartup) -> None:
         assert gzip.decompress(base64.b64decode(packed(user_data(settings)))).decode() == user_data(settings)
@@ -133,7 +133,7 @@ def test_a_cloud_without_a_script_yet_says_so(place: Place) -> None:
     [
         (replace(WORKER, group="M6i"), "'M6i' is no name: lower-case letters"),
         (replace(WORKER, installation="a\nb"), "is no name"),
-        (replace(QUEUE, group_secrets={"a;b": ARN}), "'a;b' is no name"),
+        (replace(QUEUE, groups_every=0), "groups_every: seconds above 0"),
         (replace(WORKER, release_keys=()), "release_keys is empty: no release of the agent could be trusted"),
         (replace(WORKER, join_deadline=0), "join_deadline: seconds above 0"),
         (replace(QUEUE, hosts=()), "hosts is empty: name the host"),

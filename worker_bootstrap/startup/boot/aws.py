@@ -1,4 +1,4 @@
-"""What a machine of AWS asks of its cloud: who it is (IMDSv2), secrets, and objects of a bucket.
+"""What a machine of AWS asks of its cloud: who it is (IMDSv2), secrets, parameters, and objects of a bucket.
 
 By the machine's own role, whose keys are asked for at each call and never stored.
 """
@@ -24,6 +24,8 @@ SECONDS = 20.0
 CHUNK = 1 << 20
 MOST_ANSWER = 1 << 20
 ROLES = "iam/security-credentials/"
+# Services that speak JSON, and what they call themselves in it.
+TARGETS = {"secretsmanager": "secretsmanager", "ssm": "AmazonSSM"}
 
 
 class Aws:
@@ -42,7 +44,7 @@ class Aws:
     def secret(self, name: str) -> str:
         """The value of a secret; empty when it holds none."""
         try:
-            return str(self._secrets("GetSecretValue", name, {"SecretId": name})["SecretString"])
+            return str(self._asked("secretsmanager", "GetSecretValue", name, {"SecretId": name})["SecretString"])
         except _NotThere:
             return ""
 
@@ -50,9 +52,16 @@ class Aws:
         """A new value for a secret that exists."""
         fields = {"SecretId": name, "SecretString": value, "ClientRequestToken": str(uuid.uuid4())}
         try:
-            self._secrets("PutSecretValue", name, fields)
+            self._asked("secretsmanager", "PutSecretValue", name, fields)
         except _NotThere:
             raise StepError(f"The secret {name} does not exist: `pulumi up` makes it.") from None
+
+    def parameter(self, name: str) -> str:
+        """The value of a parameter."""
+        try:
+            return str(self._asked("ssm", "GetParameter", name, {"Name": name})["Parameter"]["Value"])
+        except _NotThere:
+            raise StepError(f"The parameter {name} does not exist: `pulumi up` makes it.") from None
 
     def read_object(self, bucket: str, name: str, write: Callable[[bytes], Any], most: int) -> None:
         """An object's bytes, given to `write` by and by. More than `most` is refused."""
@@ -72,16 +81,16 @@ class Aws:
         except (OSError, http.client.HTTPException) as error:
             raise StepError(_silent(call.url, error)) from error
 
-    def _secrets(self, action: str, name: str, fields: Mapping[str, str]) -> dict[str, Any]:
-        base = self._endpoints.get("secretsmanager") or f"https://secretsmanager.{self._region}.{self._suffix}"
-        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"secretsmanager.{action}"}
+    def _asked(self, service: str, action: str, name: str, fields: Mapping[str, str]) -> dict[str, Any]:
+        base = self._endpoints.get(service) or f"https://{service}.{self._region}.{self._suffix}"
+        headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": f"{TARGETS[service]}.{action}"}
         body = json.dumps(fields).encode()
-        call = Call("secretsmanager", self._region, "POST", f"{base.rstrip('/')}/", headers, body)
+        call = Call(service, self._region, "POST", f"{base.rstrip('/')}/", headers, body)
         try:
             with self._sent(call) as answer:
                 return json.loads(answer.read(MOST_ANSWER))
         except HTTPError as error:
-            raise _of_secrets(action, name, error) from error
+            raise _of_service(service, action, name, error) from error
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise StepError(_silent(call.url, error)) from error
 
@@ -122,20 +131,20 @@ class Aws:
 
 
 class _NotThere(Exception):
-    """No such secret, or none with a value."""
+    """No such secret or parameter, or none with a value."""
 
 
-def _of_secrets(action: str, name: str, error: HTTPError) -> Exception:
+def _of_service(service: str, action: str, name: str, error: HTTPError) -> Exception:
     text = error.read(MOST_ANSWER).decode(errors="replace")
     # JSON, but XML where AWS has not yet looked at what is asked.
     found = re.search(r'(?:"__type"\s*:\s*"(?:[^"#]*#)?|<Code>)(\w+)', text)
     code = found[1] if found else str(error.code)
-    if code == "ResourceNotFoundException":
+    if code in ("ResourceNotFoundException", "ParameterNotFound"):
         return _NotThere()
     if code.startswith("AccessDenied"):
-        return StepError(f"This machine's role may not use the secret {name}: allow it secretsmanager:{action}.")
+        return StepError(f"This machine's role may not use {name}: allow it {service}:{action}.")
     detail = re.search(r'(?:"[mM]essage"\s*:\s*"|<Message>)([^"<]*)', text)
-    return StepError(f"Secrets Manager refuses {action} of {name} ({code}): {detail[1] if detail else ''}")
+    return StepError(f"{service} refuses {action} of {name} ({code}): {detail[1] if detail else ''}")
 
 
 def _of_s3(what: str, error: HTTPError) -> StepError:

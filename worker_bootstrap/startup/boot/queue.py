@@ -8,6 +8,7 @@ import os
 import shutil
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from worker_bootstrap.startup.boot.steps import StepError, command, persevere, s
 
 UNIT = "remora-queue.service"
 FOLDER = Path(queue_files.FOLDER)
+# The list of groups whose secrets are written: the last step, so that a machine that has it is whole.
+WRITTEN = FOLDER / "groups.json"
 OLDEST_REDIS = 7
 SHARE = 0.6
 TRY_SECONDS = 10.0
@@ -32,16 +35,36 @@ class Queue:
         self._settings = settings
         self._cloud = cloud
         self._state: dict[str, Any] = {}
+        self._listed = ""
+        self._groups: dict[str, str] = {}
 
     def steps(self) -> list[tuple[str, Callable[[], None]]]:
         """In their order: whoever reads a secret finds a queue that answers."""
         return [
             ("Proxy, authorities and mirrors", lambda: surroundings.settle(self._settings["surroundings"])),
             ("Redis", self._redis),
+            ("Worker groups", self._look),
             ("Passwords and certificates", self._keep_state),
             ("Service of the queue", self._serve),
             ("Secrets of control plane and groups", self._publish),
         ]
+
+    def follow(self) -> None:
+        """Write what groups need that came since; what runs is not touched. Raises StepError, OSError."""
+        self._look()
+        if WRITTEN.is_file() and WRITTEN.read_text() == self._listed:
+            return
+        self._keep_state()
+        self._publish()
+        say(f"Worker groups: {', '.join(self._groups)}; their secrets are written.")
+
+    def _look(self) -> None:
+        place = self._settings["groups_parameter"]
+        self._listed = self._cloud.parameter(place)
+        try:
+            self._groups = queue_files.groups_in(self._listed)
+        except ValueError as error:
+            raise StepError(f"The parameter {place} names no groups ({error}): `pulumi up` writes it.") from error
 
     def _redis(self) -> None:
         machine.ssh(self._settings["ssh"])
@@ -59,7 +82,7 @@ class Queue:
             known = json.loads(self._cloud.secret(place) or "{}")
         except ValueError:
             raise StepError(f"The secret {place} holds no JSON: empty it, and all is made anew.") from None
-        state = queue_files.whole_state(known, self._settings["group_secrets"])
+        state = queue_files.whole_state(known, self._groups)
         if "ca" not in state:
             authority = certificates.authority(f"Remora {self._settings['installation']} queue")
             state["ca"], state["ca_key"] = authority.certificate, authority.key
@@ -117,18 +140,26 @@ class Queue:
         host = wanted["hosts"][0]
         url = f"rediss://{f'[{host}]' if ':' in host else host}:{wanted['port']}"
         values = {wanted["master_secret"]: queue_files.master_secret(state)}
-        for slug, place in wanted["group_secrets"].items():
+        for slug, place in self._groups.items():
             values[place] = queue_files.join_credential(state, slug, url, wanted["release_keys"])
         for place, value in values.items():
             if self._cloud.secret(place) != value:
                 self._cloud.keep_secret(place, value)
+        machine.write(WRITTEN, self._listed, 0o600)
 
 
 def main() -> None:
-    """All steps."""
+    """All steps, once; from then on look for groups that come later."""
     settings = machine.settings()
-    pauses = settings["pauses"]
-    say(f"Remora {settings['installation']}: this machine becomes the workers' queue.")
-    persevere(Queue(settings, Aws(settings["place"])).steps(), pauses["first"], pauses["most"])
-    machine.finish()
-    say(f"The queue listens on port {settings['port']} as {', '.join(settings['hosts'])}; its secrets are written.")
+    queue = Queue(settings, Aws(settings["place"]))
+    if not WRITTEN.is_file():
+        pauses = settings["pauses"]
+        say(f"Remora {settings['installation']}: this machine becomes the workers' queue.")
+        persevere(queue.steps(), pauses["first"], pauses["most"])
+        say(f"The queue listens on port {settings['port']} as {', '.join(settings['hosts'])}; its secrets are written.")
+    while True:
+        time.sleep(settings["groups_every"])
+        try:
+            queue.follow()
+        except (StepError, OSError) as error:
+            say(f"Worker groups: {error}")

@@ -66,6 +66,14 @@ WantedBy=multi-user.target
 """
 
 
+def groups_in(text: str) -> dict[str, str]:
+    """Worker groups of the parameter's text: slug to the name of a secret. Raises ValueError."""
+    found = json.loads(text)
+    if not isinstance(found, dict) or not all(isinstance(place, str) and place for place in found.values()):
+        raise ValueError("an object of groups and the names of their secrets is expected")
+    return found
+
+
 def whole_state(known: Mapping[str, Any], groups: Iterable[str]) -> dict[str, Any]:
     """What is known, and passwords and join secrets that are missing; certificates are made elsewhere."""
     passwords = known.get("passwords", {})
