@@ -1,4 +1,4 @@
-"""A resource of a stack, as the rules see it: of a recorded program, of an exported state or of a policy pack."""
+"""A resource of a stack, as the rules see it: of a recorded program or an exported state."""
 
 from __future__ import annotations
 

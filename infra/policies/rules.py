@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ TAGGED = (
     "aws:ec2/networkInterface:NetworkInterface",
     "aws:iam/role:Role",
     "aws:secretsmanager/secret:Secret",
+    "aws:ssm/parameter:Parameter",
     "aws:lb/loadBalancer:LoadBalancer",
     "aws:ecr/repository:Repository",
     "aws:eks/cluster:Cluster",
@@ -33,6 +34,8 @@ NAME_KEYS = ("name", "bucket", "identifier", "clusterIdentifier")
 # Names that AWS takes once in an account or in the world; Pulumi's own letters make them differ.
 UNIQUE_NAMES = (GROUP, *HOLDS_DATA, *MACHINES[1:], "aws:iam/role:Role", "aws:secretsmanager/secret:Secret")
 AUTOMATIC = re.compile(r"-[0-9a-f]{7}$")
+# Their names end so; names of secrets and keys, ARNs and ids, are called otherwise.
+SECRET_KEY = re.compile(r"(?i)(password|passphrase|secretString|secretBinary|privateKey|secretKey|token)$")
 EVERYWHERE = ("0.0.0.0/0", "::/0")
 HTTPS = 443
 
@@ -128,6 +131,23 @@ def _no_secret_value(resource: Resource) -> list[str]:
     return []
 
 
+def _marked(resource: Resource) -> list[str]:
+    found = sorted(set(_plain_secrets(resource.inputs)))
+    return [f"has {path} in plain text in the state: mark it as a secret" for path in found]
+
+
+def _plain_secrets(value: object, path: str = "") -> Iterator[str]:
+    """Paths of texts that are called as secrets are. In a state, what is marked is an object with a signature."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _plain_secrets(inner, f"{path}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _plain_secrets(inner, path)
+    elif isinstance(value, str) and value and SECRET_KEY.search(path.rpartition(".")[2]):
+        yield path
+
+
 def _no_fixed_name(resource: Resource) -> list[str]:
     if resource.kind not in UNIQUE_NAMES:
         return []
@@ -141,7 +161,7 @@ def _narrow(resource: Resource) -> list[str]:
         for statement in resource.document(key).get("Statement", []):
             if statement.get("Effect") != "Allow":
                 continue
-            actions, resources = _list(statement.get("Action")), _list(statement.get("Resource"))
+            actions, resources = list_of(statement.get("Action")), list_of(statement.get("Resource"))
             if any("*" in action for action in actions):
                 said.append(f"allows {', '.join(actions)}: name each action")
             if "iam:PassRole" in actions and ("*" in resources or "Condition" not in statement):
@@ -155,7 +175,8 @@ def _no_lasting_key(resource: Resource) -> list[str]:
     return []
 
 
-def _list(value: object) -> list[str]:
+def list_of(value: object) -> list[str]:
+    """What a policy may write as one text or as a list of them. Pure."""
     return [value] if isinstance(value, str) else list(value) if isinstance(value, list) else []
 
 
@@ -167,6 +188,7 @@ RULES: tuple[Rule, ...] = (
     Rule("protected", "what holds data is protected and stays", _protected),
     Rule("no-size", "no program says how many workers there are", _no_size),
     Rule("no-secret-value", "no secret's value is in the state", _no_secret_value),
+    Rule("marked", "secrets are marked in the state", _marked),
     Rule("no-fixed-name", "two installations never collide", _no_fixed_name),
     Rule("narrow", "roles may do named things only", _narrow),
     Rule("no-lasting-key", "nobody has a key that never ends", _no_lasting_key),

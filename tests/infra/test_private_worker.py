@@ -14,6 +14,7 @@ import pytest
 from infra.installation import InstallationDocument
 from infra.policies.resource import of_state
 from infra.policies.rules import violations
+from infra.policies.stack_rules import stack_violations
 from support.cli import Project, Pulumi
 from support.cloud import AwsCloud
 from support.events import Run
@@ -145,7 +146,7 @@ def test_it_comes_up_keeps_the_rules_stays_and_goes(pulumi: Pulumi, aws_cloud: A
     assert document.groups[1].gpu_spec and document.access is not None
     assert fields_of(document) <= written_fields([group.slug for group in document.groups])
     state = project.export()
-    assert violations(of_state(state)) == []
+    assert violations(of_state(state)) == stack_violations(of_state(state)) == []
     assert Counter(row["type"] for row in state["deployment"]["resources"])["aws:s3/bucket:Bucket"] == 4
 
     no_value_is_given(aws_cloud)

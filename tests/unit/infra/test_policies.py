@@ -11,6 +11,7 @@ import pytest
 from infra.policies.resource import Resource, of_state
 from infra.policies.rules import RULES, violations
 
+MARKED = {"4dabf18193072939515e22adb298388d": "1b47061264138c4ac30d75fd1eb44270", "ciphertext": "v1:x"}
 TAGS = {"remora:installation": "lab"}
 EBS = {"encrypted": "true"}
 METADATA = {"httpTokens": "required", "httpPutResponseHopLimit": 1}
@@ -77,6 +78,7 @@ KEPT = [
     BLOCK,
     DATABASE,
     SECRET,
+    Resource("aws:x:Y", "deep", {"users": [{"name": "a", "password": MARKED}], "tokenTtl": "5"}),
     ingress(cidrIpv4="203.0.113.7/32", fromPort=7379, toPort=7379),
     ingress(cidrIpv4="0.0.0.0/0", fromPort=443, toPort=443),
     policy({"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::b/*"]}),
@@ -106,7 +108,9 @@ BROKEN = [
     ("no-size", but(GROUP, suspendedProcesses=["AZRebalance"])),
     ("no-secret-value", Resource("aws:secretsmanager/secretVersion:SecretVersion", "version", {})),
     ("no-secret-value", Resource("random:index/randomPassword:RandomPassword", "password", {})),
-    ("no-secret-value", but(DATABASE, password="x")),
+    ("no-secret-value", but(DATABASE, password=MARKED)),
+    ("marked", Resource("aws:elasticache/cluster:Cluster", "cache", {"authToken": "x"})),
+    ("marked", Resource("aws:x:Y", "deep", {"users": [{"name": "a", "password": "x"}]})),
     ("no-fixed-name", but(BUCKET, bucket="remora-data")),
     ("no-fixed-name", but(GROUP, name="dev-workers")),
     ("narrow", policy({"Effect": "Allow", "Action": "s3:*", "Resource": ["arn:aws:s3:::b"]})),
