@@ -1,16 +1,17 @@
 """Every cloud call that our code makes or causes: by whom, on what, and why. Policies are generated from these rows.
 
 Words in `on` and `where` in braces are filled in when a policy is rendered: {partition} {account} {region}
-{installation} {data} {code} {logs} {releases} {key} {groups} {master_secret} {group_secrets}
-{secrets}.
+{installation} {data} {code} {logs} {releases} {key} {master_secret} {groups} {group_secrets} {secrets}. Rows of whoever
+installs stand in installer_permissions.py.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Actor = Literal["master", "signer", "queue", "worker"]
+Actor = Literal["installer", "master", "signer", "queue", "worker"]
 # call: our code makes it; presign: we sign it, somebody else sends it; implied: the cloud checks it for another row.
 Cause = Literal["call", "presign", "implied"]
 
@@ -76,7 +77,6 @@ AWS_ROWS: tuple[Row, ...] = (
     Row("signer", "s3:PutObject", _objects("releases"), "call", "releases", "a release of the agent is published"),
     Row("signer", "s3:DeleteObject", _objects("data", "code", "logs"), "call", "stores", "purge and retention"),
     Row("signer", "s3:AbortMultipartUpload", _objects("data", "logs"), "call", "stores", "an upload is given up"),
-    Row("signer", "s3:ListMultipartUploadParts", _objects("data", "logs"), "call", "stores", "an upload is resumed"),
     Row("signer", "s3:ListBucket", _buckets(*EVERY_BUCKET), "call", "stores", "wildcards, adoption, a missing object"),
     Row("signer", "kms:GenerateDataKey", KEY, "implied", "s3", "what is written is encrypted", THROUGH_S3),
     Row("signer", "kms:Decrypt", KEY, "implied", "s3", "what is read is encrypted", THROUGH_S3),
@@ -97,12 +97,17 @@ AWS_ROWS: tuple[Row, ...] = (
 
 
 def aws_policy(actor: Actor, values: dict[str, str]) -> dict[str, Any]:
-    """The policy of `actor`; `values` fill the words in braces, `a|b` in one of them gives one ARN each. Pure.
+    """The policy of one of the roles that are made. Pure. Raises KeyError for a word without a value."""
+    return policy_of((row for row in AWS_ROWS if row.actor == actor), values)
+
+
+def policy_of(rows: Iterable[Row], values: dict[str, str]) -> dict[str, Any]:
+    """A policy; `values` fill the words in braces, `a|b` in one of them gives one ARN each. Pure.
 
     Rows with the same resources and conditions share a statement. Raises KeyError for a word without a value.
     """
     statements: dict[str, dict[str, Any]] = {}
-    for row in (row for row in AWS_ROWS if row.actor == actor):
+    for row in rows:
         resources = [arn for template in row.on for arn in template.format_map(values).split("|")]
         where = {
             kind: {key: value.format_map(values) for key, value in test.items()} for kind, test in row.where.items()
@@ -127,6 +132,11 @@ def aws_trust(principals: list[str], external_id: str) -> dict[str, Any]:
 
 def aws_machine_trust(partition: str) -> dict[str, Any]:
     """A role of machines. Pure."""
-    service = "ec2.amazonaws.com.cn" if partition == "aws-cn" else "ec2.amazonaws.com"
-    statement = {"Effect": "Allow", "Principal": {"Service": service}, "Action": "sts:AssumeRole"}
+    trusted = {"Service": machine_service(partition)}
+    statement = {"Effect": "Allow", "Principal": trusted, "Action": "sts:AssumeRole"}
     return {"Version": "2012-10-17", "Statement": [statement]}
+
+
+def machine_service(partition: str) -> str:
+    """The service whose machines take a role on. Pure."""
+    return "ec2.amazonaws.com.cn" if partition == "aws-cn" else "ec2.amazonaws.com"

@@ -12,6 +12,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+from infra.names import INSTALLATION_TAG
 from stacks.config.aws import AwsInstallation
 from stacks.wizard.checks import Check, Outcome, ProbeError, failed, passed, warned
 
@@ -136,7 +137,10 @@ def _network(world: AwsWorld) -> Outcome:
 
 def _permissions(world: AwsWorld) -> Outcome:
     try:
-        world.ask("ec2", "create_internet_gateway", DryRun=True)
+        # Nobody may make what doesn't carry the installation's tag: docs/reference/permissions.md.
+        tags = [{"Key": INSTALLATION_TAG, "Value": world.settings.name}]
+        specification = {"ResourceType": "internet-gateway", "Tags": tags}
+        world.ask("ec2", "create_internet_gateway", DryRun=True, TagSpecifications=[specification])
     except ProbeError as error:
         cause = error.__cause__
         code = cause.response["Error"]["Code"] if isinstance(cause, ClientError) else ""
@@ -170,6 +174,6 @@ AWS_CHECKS: tuple[Check[AwsWorld], ...] = (
         "aws.permissions",
         "permission to install",
         _permissions,
-        "Use a role with the installer policy: docs/reference.",
+        "Use a role with the installer's policies: docs/reference/permissions.md.",
     ),
 )

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from infra.installation import InstallationDocument
+from infra.installer_permissions import INSTALLER_ROWS
 from infra.policies.resource import of_state
 from infra.policies.rules import violations
 from infra.policies.stack_rules import stack_violations
@@ -19,6 +20,7 @@ from support.cli import Project, Pulumi
 from support.cloud import AwsCloud
 from support.events import Run
 from support.moto_differences import real_changes
+from support.used import differences
 from worker_bootstrap.protocol import names
 from worker_bootstrap.startup.boot.queue_files import master_secret, whole_state
 
@@ -31,6 +33,34 @@ MASTER = {
     "release_keys": [base64.b64encode(bytes(32)).decode()],
     "principal": "arn:aws:iam::444455556666:role/remora-master",
     "external_id": "planted-external-id-0123456789",
+}
+# What the policy of whoever installs has for calls that the long test doesn't make.
+WITH_NAT = "only with egress: nat"
+CHANGED = "only when its key of the configuration is changed later"
+TAGS = "only when tags are changed later"
+NEWER = "only by the provider of pulumi-aws 7, which is newer than the attached one"
+UNSEEN = {
+    "autoscaling:DeleteTags": TAGS,
+    "ec2:CreateNatGateway": WITH_NAT,
+    "ec2:CreateTags": TAGS,
+    "ec2:DeleteNatGateway": WITH_NAT,
+    "ec2:DeleteTags": TAGS,
+    "ec2:DescribeNatGateways": WITH_NAT,
+    "iam:TagInstanceProfile": TAGS,
+    "iam:TagRole": TAGS,
+    "iam:UntagInstanceProfile": TAGS,
+    "iam:UntagRole": TAGS,
+    "iam:UpdateAssumeRolePolicy": CHANGED,
+    "kms:TagResource": TAGS,
+    "kms:UntagResource": TAGS,
+    "s3:ListTagsForResource": NEWER,
+    "s3:TagResource": NEWER,
+    "s3:UntagResource": NEWER,
+    "secretsmanager:TagResource": TAGS,
+    "secretsmanager:UntagResource": TAGS,
+    "secretsmanager:UpdateSecret": CHANGED,
+    "ssm:AddTagsToResource": TAGS,
+    "ssm:RemoveTagsFromResource": TAGS,
 }
 # No image that people use has it: nothing but the image can have said it.
 ROOT_DEVICE = "/dev/xvde"
@@ -179,6 +209,9 @@ def test_it_comes_up_keeps_the_rules_stays_and_goes(pulumi: Pulumi, aws_cloud: A
         "aws:kms/key:Key",
         "aws:s3/bucketPublicAccessBlock:BucketPublicAccessBlock",
     }
+    by_stacks = [row for row in INSTALLER_ROWS if row.by == "stacks"]
+    found = differences(aws_cloud.calls(), by_stacks, UNSEEN)
+    assert not found, "\n".join(found)
 
 
 @pytest.mark.security("I07")

@@ -19,8 +19,10 @@ import pytest
 import yaml
 
 from fixtures.stack import Stack, running_stack
+from infra.installer_permissions import INSTALLER_ROWS
 from support.cli import Pulumi
 from support.cloud import AwsCloud
+from support.used import FREE
 from test_private_worker import MASTER, groups, register_image
 from worker_bootstrap.protocol import names
 from worker_bootstrap.startup.boot.queue_files import master_secret, whole_state
@@ -151,6 +153,9 @@ def test_install_and_destroy(wizard: Wizard, aws_cloud: AwsCloud, tmp_path: Path
     assert len([one for one in events(removed, "stays")[0]["resources"] if one.startswith("Bucket ")]) == 4
     assert events(removed, "removed")
     assert {thing.partition(" ")[0] for thing in aws_cloud.contents() - before} == {"Buckets", "Keys"}
+    used = aws_cloud.calls()
+    assert used <= {row.action for row in INSTALLER_ROWS} | FREE.keys()
+    assert {row.action for row in INSTALLER_ROWS if row.by == "wizard"} <= used
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ from fixtures.cloud_host import CloudHost, make_cloud_image
 from fixtures.inputs import FileServer
 from fixtures.stack import Stack, running_stack, wait_until
 from fixtures.work import IMAGE
+from infra.permissions import AWS_ROWS
+from support.used import differences
 from worker_bootstrap import credential
 from worker_bootstrap.credential import JoinCredential
 from worker_bootstrap.host.places import architecture
@@ -356,6 +358,17 @@ def test_a_group_that_comes_later_gets_what_it_needs(cloud: Cloud, queue: CloudH
     cloud.aws.set_parameter(GROUPS, "nonsense")
     wait_for(queue, lambda: f"The parameter {GROUPS} names no groups" in queue.console(), "a word about it")
     cloud.aws.set_parameter(GROUPS, json.dumps({GROUP: "join", LATER: "later"}))
+
+
+@pytest.mark.usefixtures("worker")
+def test_roles_use_what_their_policies_allow_and_nothing_else(cloud: Cloud) -> None:
+    """Until here; machines that fail had other reasons."""
+    told = cloud.aws.calls()
+    # What the control plane may do with groups waits for the loop that does it.
+    unused = {"master": {row.action for row in AWS_ROWS if row.by == "scaling"}}
+    for actor in ("master", "queue", "worker"):
+        rows = [row for row in AWS_ROWS if row.actor == actor]
+        assert differences(told[actor], rows, unused.get(actor, ())) == [], actor
 
 
 @pytest.mark.security("I05")

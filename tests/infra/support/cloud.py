@@ -31,7 +31,7 @@ address, region = sys.argv[1:]
 answers = []
 for service, method, arguments in json.load(sys.stdin):
     client = boto3.client(service, endpoint_url=address, region_name=region,
-                          aws_access_key_id="testing", aws_secret_access_key="testing")
+                          aws_access_key_id="the-test", aws_secret_access_key="testing")
     answers.append(getattr(client, method)(**arguments))
 print(json.dumps(answers, default=str))
 """
@@ -81,10 +81,16 @@ class AwsCloud:
             raise CloudRefusedError(done.stderr)
         return json.loads(done.stdout)
 
+    def calls(self, who: str = "testing") -> set[str]:
+        """Permissions that calls with this access key took since this was last asked; those of `ask` have another."""
+        told = httpx.get(f"{self.url}/moto-api/calls", trust_env=False, timeout=60).raise_for_status()
+        return set(told.json().get(who, ()))
+
     def reset(self) -> None:
         """An empty account again, whose administrator everybody is."""
         self._post("reset")
         self.obey_everybody()
+        self.calls()
 
     def obey_everybody(self) -> None:
         """As it starts: no key and no policy is looked at."""

@@ -4,7 +4,8 @@ AWS lets go of a network interface that outlives its machine when the machine en
 that it can be neither detached nor removed. Calls that come at once trip over each other in moto (a security group's
 first rule is there although it was taken away before): here one is answered after the other. A call that comes a second
 time because its answer was lost gets that answer. An account has five addresses in a region until it asks for more;
-moto gives as many as one wants.
+moto gives as many as one wants. Who called what is told at
+/moto-api/calls.
 
 AWS's images say how their root device is called, and what is asked for that device is about the disk of the image;
 moto calls all of them /dev/sda1, and makes a second disk that belongs to nobody.
@@ -12,9 +13,11 @@ moto calls all of them /dev/sda1, and makes a second disk that belongs to nobody
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 
+from calls import Calls
 from moto import server  # pyright: ignore[reportMissingImports]
 from moto.ec2.exceptions import EC2ClientError  # pyright: ignore[reportMissingImports]
 from moto.ec2.models import EC2Backend  # pyright: ignore[reportMissingImports]
@@ -79,10 +82,15 @@ class OneByOne:
         self._application = application
         self._alone = threading.Lock()
         self._answers = {}
+        self._calls = Calls()
 
     def __call__(self, environ, start_response):
         call = environ.get("HTTP_AMZ_SDK_INVOCATION_ID")
         with self._alone:
+            if environ["PATH_INFO"] == "/moto-api/calls":
+                start_response("200 OK", [("Content-Type", "application/json")])
+                return [json.dumps(self._calls.told()).encode()]
+            self._calls.note(environ)
             if call in self._answers:
                 status, headers, body = self._answers.pop(call)
                 start_response(status, headers)

@@ -21,7 +21,7 @@ def _tool(name: str) -> ModuleType:
     return module
 
 
-PAGES = ("configuration", "limits", "never_run", "reasons", "security_tests", "settings")
+PAGES = ("configuration", "limits", "never_run", "permissions", "reasons", "security_tests", "settings")
 
 
 @pytest.mark.parametrize("name", [f"gen_{page}" for page in PAGES])
