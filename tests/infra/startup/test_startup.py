@@ -180,7 +180,7 @@ FAILING = {
     "a dead queue": Failing(
         lambda cloud: {"credential_secret": cloud.aws.arns["dead"]},
         r"not joined yet: .*(refused|111)",
-        deadline=45.0,
+        deadline=90.0,
     ),
 }
 
