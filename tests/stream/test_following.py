@@ -243,13 +243,15 @@ def test_one_who_is_too_slow_is_closed_and_misses_nothing(make_live: Callable[..
 
 
 def test_one_who_takes_nothing_is_cut_off_and_gives_its_place_back(make_live: Callable[..., Live]) -> None:
-    live = make_live(stream_stall_timeout=0.5, stream_viewers=1)
+    live = make_live(stream_stall_timeout=2.0, stream_viewers=1)
     live.grant()
     for first in range(1, 100_000, 10_000):
         live.store(first, first + 9_999)
     with closing(socket.create_connection(("127.0.0.1", live.settings.stream_port), timeout=20)) as stalled:
         stalled.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         stalled.sendall(request(live, "1:0"))
+        # It has the place: whoever comes now is refused until it is cut off.
+        assert stalled.recv(64).startswith(b"HTTP/1.1 200")
         follower = live.follow("1:0")
         follower.until_last(100_000)
         follower.check_whole()
