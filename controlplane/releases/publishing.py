@@ -27,10 +27,22 @@ from worker_bootstrap.release import (
     version_key,
 )
 
-VERSION_FILE = "worker_bootstrap/agent/__init__.py"
 SERVERS = "remora-server-cp*.zip"
-_SERVER_VERSION = re.compile(r"^remora==(\d+\.\d+\.\d+)$", re.MULTILINE)
-_VERSION = re.compile(r'^VERSION = "(\d+\.\d+\.\d+)"$', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a file of a release carries: the member that says its version, and how."""
+
+    name: str
+    member: str
+    version: re.Pattern[str]
+
+
+AGENT = Carried(
+    "agent", "worker_bootstrap/agent/__init__.py", re.compile(r'^VERSION = "(\d+\.\d+\.\d+)"$', re.MULTILINE)
+)
+SERVER = Carried("control plane", SERVER_WANTED, re.compile(r"^remora==(\d+\.\d+\.\d+)$", re.MULTILINE))
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,10 @@ class Publisher:
         if not present:
             raise SetupError(f"{source} holds no {NAME}-ARCH.pex: `python tools/agent_release.py` makes them.")
         servers = {path.name.removeprefix("remora-").removesuffix(".zip"): path for path in source.glob(SERVERS)}
-        version = _common_version([*map(version_of, present.values()), *map(server_version_of, servers.values())])
+        version = _common_version(
+            [version_of(path, AGENT) for path in present.values()]
+            + [version_of(path, SERVER) for path in servers.values()]
+        )
         minimum = minimum_version or version
         try:
             if version_key(minimum) > version_key(version):
@@ -82,27 +97,15 @@ class Publisher:
         return Published(folder, manifest)
 
 
-def version_of(file: Path) -> str:
-    """The version that an agent's file carries. Raises SetupError."""
+def version_of(file: Path, carried: Carried) -> str:
+    """The version of what a file carries. Raises SetupError."""
     try:
         with zipfile.ZipFile(file) as archive:
-            found = _VERSION.search(archive.read(VERSION_FILE).decode())
+            found = carried.version.search(archive.read(carried.member).decode())
     except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
-        raise SetupError(f"{file} is no file of the agent: {error}") from error
+        raise SetupError(f"{file} is no file of the {carried.name}: {error}") from error
     if found is None:
-        raise SetupError(f"{file} names no version of the agent.")
-    return found.group(1)
-
-
-def server_version_of(file: Path) -> str:
-    """The version of the control plane that a file carries. Raises SetupError."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            found = _SERVER_VERSION.search(archive.read(SERVER_WANTED).decode())
-    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError) as error:
-        raise SetupError(f"{file} is no file of the control plane: {error}") from error
-    if found is None:
-        raise SetupError(f"{file} names no version of the control plane.")
+        raise SetupError(f"{file} names no version of the {carried.name}.")
     return found.group(1)
 
 

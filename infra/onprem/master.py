@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from infra.onprem import handover, queue
-from infra.onprem.putting import carry, claim, forget, is_ours, machine_of, package, release_of, tool
+from infra.onprem.putting import carry, claim, machine_of, package, release_of
 from infra.onprem.remote import Place, RemoteError, Session, connected
+from infra.onprem.service import Service
 
-FOLDER = "/opt/remora-server"
-CACHE = f"{FOLDER}/cache"
-PROGRAM = f"{FOLDER}/remora-agent.pex"
+SERVICE = Service("master", "/opt/remora-server")
 MINOR = "import sys; print(sys.version_info.minor)"
 
 
@@ -25,48 +24,42 @@ async def apply(props: dict[str, Any]) -> dict[str, Any]:
         await claim(session, "master", props["installation"])
         await package(session, "git", "git")
         await package(session, "redis-server", "redis-server", "redis-server.service")
-        program = await tool(session, props, FOLDER)
+        release = release_of(props)
+        await SERVICE.carry_agent(session, release)
         minor = int(await session.run(["python3", "-c", MINOR]))
-        content = release_of(props).server(await machine_of(session), minor)
-        await carry(session, f"{FOLDER}/server.zip", content)
+        await carry(session, f"{SERVICE.folder}/server.zip", release.server(await machine_of(session), minor))
         secrets = await handover.secrets_of(props)
         wanted = {"dashboard": props["dashboard"], "port": int(props["port"]), "document": props["document"]}
         wanted |= {"files": secrets, "database": _read(place, props["database"]).strip()}
-        wanted |= await _certificate(session, program, props)
-        await session.order(program, "master", wanted, CACHE)
+        wanted |= await _certificate(session, props)
+        await SERVICE.order(session, "master", wanted)
     return {}
 
 
 async def remove(props: dict[str, Any]) -> None:
     """Take the service away, if this installation made it; its data stays. Raises RemoteError."""
-    async with connected(Place.of(props["place"])) as session:
-        if not await is_ours(session, "master", props["installation"]):
-            return
-        if (await session.ask(["test", "-x", PROGRAM])).code == 0:
-            await session.order(PROGRAM, "remove-master", {}, CACHE)
-        await forget(session, [FOLDER])
+    await SERVICE.remove(props)
 
 
 async def access(place: Place) -> dict[str, str]:
     """`url`, `token` and `certificate` of the first administrator's; in memory only. Raises RemoteError."""
     async with connected(place) as session:
-        return await session.order(PROGRAM, "master-access", {}, CACHE)
+        return await SERVICE.order(session, "master-access", {})
 
 
 async def login_link(place: Place) -> str:
     """An address that signs the first administrator in, once and within a minute. Raises RemoteError."""
     async with connected(place) as session:
-        return await session.order(PROGRAM, "login-link", {}, CACHE)
+        return await SERVICE.order(session, "login-link", {})
 
 
-async def _certificate(session: Session, program: str, props: dict[str, Any]) -> dict[str, str]:
+async def _certificate(session: Session, props: dict[str, Any]) -> dict[str, str]:
     """Of the files that were named, or by the queue's authority for a key that stays on the machine."""
     if props["certificate"]:
         return {"certificate": _read(session.place, props["certificate"]), "key": _read(session.place, props["key"])}
     name = props["name"]
-    request = await session.order(program, "master-request", {"name": name}, CACHE)
-    async with connected(Place.of(props["queue"])) as authority:
-        signed = await queue.ask(authority, "sign", {"request": request, "names": [name]})
+    request = await SERVICE.order(session, "master-request", {"name": name})
+    signed = await queue.sign(Place.of(props["queue"]), request, name)
     return {"certificate": signed["certificate"], "ca": signed["ca"]}
 
 

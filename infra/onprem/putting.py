@@ -1,4 +1,4 @@
-"""What putting something on any machine needs: a mark whose it is, packages, the agent's file."""
+"""What putting something on any machine needs: a mark whose it is, packages, programs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,6 @@ apt-get -q -o DPkg::Lock::Timeout=300 update >/dev/null
 apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$package" >/dev/null
 [ -z "$service" ] || systemctl disable --now "$service"
 """
-AGENT = "remora-agent.pex"
 
 
 def release_of(props: dict[str, Any]) -> Release:
@@ -71,14 +70,6 @@ async def carry(session: Session, path: str, content: bytes) -> bool:
     if await _sum(session, path) != wanted:
         raise RemoteError(session.place.name, f"{path} did not arrive whole: look at its disk, and run `up` again.")
     return True
-
-
-async def tool(session: Session, props: dict[str, Any], folder: str) -> str:
-    """The agent's file for orders about queue and store."""
-    _, content = release_of(props).agent(await machine_of(session))
-    path = f"{folder}/{AGENT}"
-    await carry(session, path, content)
-    return path
 
 
 async def forget(session: Session, folders: Sequence[str]) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from infra.onprem.putting import claim, forget, is_ours, package, tool
+from infra.onprem.putting import claim, package, release_of
 from infra.onprem.remote import Place, Session, connected
+from infra.onprem.service import Service
 
-FOLDER = "/opt/remora-queue"
-CACHE = f"{FOLDER}/cache"
-PROGRAM = f"{FOLDER}/remora-agent.pex"
+SERVICE = Service("queue", "/opt/remora-queue")
 
 
 async def apply(props: dict[str, Any]) -> dict[str, Any]:
@@ -17,25 +16,20 @@ async def apply(props: dict[str, Any]) -> dict[str, Any]:
     async with connected(Place.of(props["place"])) as session:
         await claim(session, "queue", props["installation"])
         await package(session, "redis-server", "redis-server", "redis-server.service")
-        program = await tool(session, props, FOLDER)
+        await SERVICE.carry_agent(session, release_of(props))
         wanted = {
             "name": props["installation"],
             "address": props["address"],
             "port": int(props["port"]),
             "allowed": list(props["allowed"]),
         }
-        await session.order(program, "queue", wanted, CACHE)
+        await ask(session, "queue", wanted)
     return {}
 
 
 async def remove(props: dict[str, Any]) -> None:
     """Take it away, if this installation made it. Raises RemoteError."""
-    async with connected(Place.of(props["place"])) as session:
-        if not await is_ours(session, "queue", props["installation"]):
-            return
-        if (await session.ask(["test", "-x", PROGRAM])).code == 0:
-            await session.order(PROGRAM, "remove-queue", {}, CACHE)
-        await forget(session, [FOLDER])
+    await SERVICE.remove(props)
 
 
 async def join_credential(place: Place, request: dict[str, Any]) -> str:
@@ -46,4 +40,10 @@ async def join_credential(place: Place, request: dict[str, Any]) -> str:
 
 async def ask(session: Session, order: str, request: dict[str, Any]) -> Any:
     """What the queue's machine answers. Raises RemoteError."""
-    return await session.order(PROGRAM, order, request, CACHE)
+    return await SERVICE.order(session, order, request)
+
+
+async def sign(place: Place, request: str, name: str) -> dict[str, str]:
+    """`certificate` and `ca` (PEM) for a request, by the installation's authority. Raises RemoteError."""
+    async with connected(place) as session:
+        return await ask(session, "sign", {"request": request, "names": [name]})

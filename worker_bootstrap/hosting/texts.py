@@ -43,76 +43,48 @@ RestrictSUIDSGID=yes
 LockPersonality=yes
 """
 
-QUEUE = """\
-# Written by the installer; changes belong into a drop-in (systemctl edit remora-queue).
+UNIT = """\
+# Written by the installer; changes belong into a drop-in (systemctl edit {name}).
 [Unit]
-Description=Remora queue: a Redis for the workers of this installation
+Description={what}
 Wants=network-online.target
 After=network-online.target
 StartLimitIntervalSec=0
 
 [Service]
-Type=notify
+Type={kind}
 User={user}
+{runs}Restart=always
+RestartSec=2
+UMask=0077
+LimitNOFILE=65536
+ReadWritePaths={writes}
+{hardened}
+[Install]
+WantedBy=multi-user.target
+"""
+
+QUEUE = """\
 ExecStartPre=+{fence} up
 ExecStart={program} {settings}/redis.conf
 ExecReload=+{fence} up
 ExecStopPost=+{fence} down
-Restart=always
-RestartSec=2
-UMask=0077
-LimitNOFILE=65536
-ReadWritePaths={state}
-{hardened}
-[Install]
-WantedBy=multi-user.target
 """
 
 STORE = """\
-# Written by the installer; changes belong into a drop-in (systemctl edit remora-store).
-[Unit]
-Description=Remora store: objects of this installation, over S3
-Wants=network-online.target
-After=network-online.target
-StartLimitIntervalSec=0
-
-[Service]
-Type=exec
-User={user}
 EnvironmentFile={settings}/environment
 ExecStart={program} --quiet posix --sidecar {data}/attributes {data}/buckets
-Restart=always
-RestartSec=2
-UMask=0077
-LimitNOFILE=65536
-ReadWritePaths={data}
-{hardened}
-[Install]
-WantedBy=multi-user.target
 """
 
 MASTER = """\
-# Written by the installer; changes belong into a drop-in (systemctl edit remora-server).
-[Unit]
-Description=Remora server: dashboard, API and loops of this installation
-Wants=network-online.target
-After=network-online.target
-StartLimitIntervalSec=0
-
-[Service]
-Type=exec
-User={user}
 EnvironmentFile={settings}/environment
 WorkingDirectory={state}
 ExecStart={current}/bin/remora server run
-Restart=always
-RestartSec=2
 # The supervisor alone is asked to end: it ends its processes in their order.
 KillMode=mixed
 TimeoutStopSec=90
-UMask=0077
-LimitNOFILE=65536
-ReadWritePaths={state}
+"""
+MASTER_HARDENED = """\
 AmbientCapabilities={capability}
 CapabilityBoundingSet={capability}
 ProtectKernelModules=yes
@@ -121,9 +93,6 @@ ProtectControlGroups=yes
 RestrictRealtime=yes
 RestrictNamespaces=yes
 SystemCallArchitectures=native
-{hardened}
-[Install]
-WantedBy=multi-user.target
 """
 
 COMMAND = """\
@@ -180,20 +149,30 @@ def redis_config(settings: Path, state: Path, port: int, bound: str, memory: int
 
 def unit(user: str, program: str, settings: Path, state: Path, fence_file: Path) -> str:
     """The queue's unit."""
-    values = {"user": user, "program": program, "settings": settings, "state": state, "fence": fence_file}
-    return QUEUE.format(**values, hardened=HARDENED)
+    runs = QUEUE.format(program=program, settings=settings, fence=fence_file)
+    what = "Remora queue: a Redis for the workers of this installation"
+    return UNIT.format(
+        name="remora-queue", what=what, kind="notify", user=user, runs=runs, writes=state, hardened=HARDENED
+    )
 
 
 def store_unit(user: str, program: Path, settings: Path, data: Path) -> str:
     """The store's unit."""
-    return STORE.format(user=user, program=program, settings=settings, data=data, hardened=HARDENED)
+    runs = STORE.format(program=program, settings=settings, data=data)
+    what = "Remora store: objects of this installation, over S3"
+    return UNIT.format(
+        name="remora-store", what=what, kind="exec", user=user, runs=runs, writes=data, hardened=HARDENED
+    )
 
 
 def master_unit(user: str, current: Path, settings: Path, state: Path, port: int) -> str:
     """The control plane's unit; a port that only root may open needs one capability."""
-    capability = "CAP_NET_BIND_SERVICE" if port < LOW_PORTS else ""
-    values = {"user": user, "current": current, "settings": settings, "state": state, "capability": capability}
-    return MASTER.format(**values, hardened=HARDENED)
+    runs = MASTER.format(current=current, settings=settings, state=state)
+    what = "Remora server: dashboard, API and loops of this installation"
+    hardened = MASTER_HARDENED.format(capability="CAP_NET_BIND_SERVICE" if port < LOW_PORTS else "") + HARDENED
+    return UNIT.format(
+        name="remora-server", what=what, kind="exec", user=user, runs=runs, writes=state, hardened=hardened
+    )
 
 
 def master_command(user: str, current: Path, settings: Path, state: Path) -> str:
