@@ -187,6 +187,8 @@ class ExecutionsService:
 
     def delete(self, session: Session, execution: Execution) -> None:
         """Hide it from lists. Raises ConflictError while it is not over."""
+        if execution.state == "stopping":
+            raise ConflictError(f"#{execution.counter} is stopping; delete it once it has stopped.")
         if execution.state not in FINAL:
             raise ConflictError(f"#{execution.counter} is {execution.state}; stop it first (`vh exec stop`).")
         execution.deleted_at = self._clock()

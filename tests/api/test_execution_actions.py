@@ -98,7 +98,11 @@ def test_comments_have_an_author_who_alone_changes_them(runs: Runs) -> None:
 def test_delete_hides_and_needs_an_end(runs: Runs) -> None:
     ann, first = runs.world.client("ann"), runs.create()
     path = f"{EXECUTIONS}{first['id']}/"
-    assert ann.delete(path).status_code == 409
+    refused = ann.delete(path)
+    assert refused.status_code == 409 and "stop it first" in refused.json["message"]
+    runs.change(first["id"], state="stopping")
+    refused = ann.delete(path)
+    assert refused.status_code == 409 and "once it has stopped" in refused.json["message"]
     runs.change(first["id"], state="complete")
     assert ann.delete(path).status_code == 204
     assert runs.counters() == [] and runs.counters("deleted=true") == [1]
