@@ -138,4 +138,33 @@ class QueueStartup:
     pauses: Pauses = field(default_factory=Pauses)
 
 
-Startup = WorkerStartup | QueueStartup
+@dataclass(frozen=True)
+class MasterStartup:
+    """A machine of the control plane, behind a load balancer that people reach as `https://DOMAIN`.
+
+    `port`: where it listens, by TLS. `document`: the installation document as JSON, in which secrets are references.
+    `database_secret`: name (ARN) of the secret with the database's `username` and `password`. `releases_bucket`,
+    `release_manifest`, `release_keys`, `minimum_release`: see WorkerStartup; the release carries the control plane too.
+    `ready_deadline`: a machine that does not serve by then powers off.
+    """
+
+    installation: str
+    place: Place
+    domain: str
+    port: int
+    document: str
+    database_host: str
+    database_port: int
+    database_name: str
+    database_secret: str
+    releases_bucket: str
+    release_manifest: str
+    release_keys: tuple[str, ...]
+    minimum_release: str = ""
+    ready_deadline: float = 1200.0
+    ssh: bool = False
+    surroundings: Surroundings = field(default_factory=Surroundings)
+    pauses: Pauses = field(default_factory=Pauses)
+
+
+Startup = WorkerStartup | QueueStartup | MasterStartup

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import ssl
@@ -10,7 +9,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,17 +19,18 @@ from fixtures.aws_cloud import BUCKET, EXTERNAL_ID, REGION, AwsCloud, aws_cloud
 from fixtures.bench import Bench, make_bench
 from fixtures.cloud_host import CloudHost, make_cloud_image
 from fixtures.inputs import FileServer
-from fixtures.stack import Stack, running_stack, wait_until
+from fixtures.stack import Stack, running_stack
 from fixtures.work import IMAGE
 from infra.permissions import AWS_ROWS
 from support.used import differences
+from startup.machines import MANIFEST, PAUSES, manifest, wait_for
 from worker_bootstrap import credential
 from worker_bootstrap.credential import JoinCredential
 from worker_bootstrap.host.places import architecture
 from worker_bootstrap.protocol import crypto
-from worker_bootstrap.release import NAME, Manifest, ReleaseFile, sign_manifest
+from worker_bootstrap.release import NAME
 from worker_bootstrap.startup.rendering import packed, user_data
-from worker_bootstrap.startup.settings import AwsPlace, Pauses, QueueStartup, WorkerStartup
+from worker_bootstrap.startup.settings import AwsPlace, QueueStartup, WorkerStartup
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -43,12 +42,9 @@ pytestmark = [
 ]
 GROUP, LATER = "m6i-xlarge", "g5-xlarge"
 GROUPS = "remora-acme-groups"
-MANIFEST = "agent/0.1.0/manifest.json"
-PAUSES = Pauses(first=0.5, most=2.0)
 # Cut off for a twentieth of this, the machine powers off.
 OFFLINE_AT_FULL_SCALE = 400.0
 SCALE = 0.05
-PATIENCE = 240.0
 START = "remora-start.service"
 PROBE = """python - <<'END'
 import urllib.request
@@ -109,22 +105,6 @@ class Cloud:
             pauses=PAUSES,
             agent={"scale": SCALE},
         )
-
-
-def wait_for(host: CloudHost, wanted: Callable[[], Any], what: str) -> Any:
-    """The first true result of `wanted`; what the machine said when there is none for long."""
-    try:
-        return wait_until(wanted, PATIENCE, what)
-    except AssertionError as error:
-        raise AssertionError(f"{error}\n{host.console()[-3000:]}") from error
-
-
-def manifest(key: crypto.SigningKey, content: bytes, **changed: Any) -> bytes:
-    """A signed manifest of this agent's file."""
-    now = datetime.now(UTC)
-    file = ReleaseFile(f"{NAME}-{architecture()}.pex", hashlib.sha256(content).hexdigest(), len(content))
-    made = Manifest(NAME, "0.1.0", "0.1.0", now.isoformat(), (now + timedelta(days=1)).isoformat(), {})
-    return sign_manifest(replace(made, files={architecture(): file}, **changed), [key])
 
 
 @pytest.fixture(scope="module")

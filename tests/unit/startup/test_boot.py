@@ -18,7 +18,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from worker_bootstrap import credential
 from worker_bootstrap.protocol import crypto, names
 from worker_bootstrap.release import NAME, Manifest, ReleaseFile, sign_manifest
-from worker_bootstrap.startup.boot import certificates, machine, nvidia, queue_files, release, steps, surroundings
+from worker_bootstrap.startup.boot import (
+    certificates,
+    machine,
+    master,
+    nvidia,
+    queue_files,
+    release,
+    steps,
+    surroundings,
+)
 from worker_bootstrap.startup.boot.sigv4 import Call, Key, signed_headers
 from worker_bootstrap.startup.boot.steps import StepError
 
@@ -99,7 +108,8 @@ def fetched(folder: Path, raw: bytes, content: bytes = CONTENT, minimum: str = "
         write(objects[name])
 
     trusted = [crypto.b64(KEY.public)]
-    return release.fetch(read, "agent/1/manifest.json", folder / "release", trusted, minimum, arch)
+    [file] = release.fetch(read, "agent/1/manifest.json", folder / "release", trusted, minimum, {arch: arch})
+    return file
 
 
 def test_a_signed_release_is_taken(tmp_path: Path) -> None:
@@ -107,6 +117,38 @@ def test_a_signed_release_is_taken(tmp_path: Path) -> None:
     assert path.read_bytes() == CONTENT
     assert path.stat().st_mode & 0o777 == 0o755
     assert (path.parent / "manifest.json").read_bytes() == sign_manifest(MANIFEST, [STRANGER, KEY])
+
+
+def test_each_part_of_a_release_is_taken_and_a_missing_one_is_named(tmp_path: Path) -> None:
+    server = ReleaseFile("remora-server-cp311-x86_64.zip", hashlib.sha256(b"a server").hexdigest(), 8)
+    whole = sign_manifest(replace(MANIFEST, files={"x86_64": FILE, "server-cp311-x86_64": server}), [KEY])
+    objects = {
+        "agent/1/manifest.json": whole,
+        "agent/1/remora-agent-x86_64.pex": CONTENT,
+        "agent/1/remora-server-cp311-x86_64.zip": b"a server",
+    }
+    parts = {"x86_64": "x86_64", "server-cp311-x86_64": "the control plane (x86_64, Python 3.11)"}
+    trusted, place = [crypto.b64(KEY.public)], ("agent/1/manifest.json", tmp_path / "release")
+
+    def read(name: str, write: Callable[[bytes], Any], most: int) -> None:
+        write(objects[name])
+
+    assert [file.read_bytes() for file in release.fetch(read, *place, trusted, "", parts)] == [CONTENT, b"a server"]
+    objects["agent/1/manifest.json"] = SIGNED
+    with pytest.raises(StepError, match=r"release 1.2.3 has no file for the control plane \(x86_64, Python 3.11\)"):
+        release.fetch(read, *place, trusted, "", parts)
+
+
+# ---- control plane -----------------------------------------------------------------------------------
+AROUND = {"proxy": "", "no_proxy": (), "ca_bundle": ""}
+
+
+def test_the_service_knows_the_load_balancer_and_the_network_around_it() -> None:
+    assert master.drop_in(AROUND).splitlines()[:2] == ["[Service]", 'Environment="REMORA_TRUSTED_PROXIES=1"']
+    told = master.drop_in({"proxy": "http://proxy:3128", "no_proxy": ("git.acme",), "ca_bundle": "PEM"}).splitlines()
+    assert 'Environment="HTTPS_PROXY=http://proxy:3128"' in told
+    assert 'Environment="NO_PROXY=localhost,127.0.0.1,169.254.169.254,git.acme"' in told
+    assert 'Environment="REMORA_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt"' in told
 
 
 def changed(raw: bytes, **parts: Any) -> bytes:

@@ -19,10 +19,12 @@ from worker_bootstrap.startup.settings import (
     AwsPlace,
     AzurePlace,
     GcpPlace,
+    MasterStartup,
     OpenstackPlace,
     Place,
     QueueStartup,
     SshPlace,
+    Startup,
     StartupError,
     Surroundings,
     WorkerStartup,
@@ -50,6 +52,20 @@ QUEUE = QueueStartup(
     groups_parameter="remora-acme-groups",
     release_keys=KEYS,
 )
+MASTER = MasterStartup(
+    installation="acme",
+    place=AwsPlace("eu-west-1"),
+    domain="remora.example.com",
+    port=8765,
+    document=json.dumps({"name": "acme", "queue": {"url": "rediss://10.87.0.10:7379/0"}}),
+    database_host="remora-acme-database.abc.eu-west-1.rds.amazonaws.com",
+    database_port=5432,
+    database_name="remora",
+    database_secret=f"{ARN}-database",
+    releases_bucket="remora-acme-releases",
+    release_manifest="agent/0.1.0/manifest.json",
+    release_keys=KEYS,
+)
 
 
 def unfold(script: str, folder: Path) -> None:
@@ -59,21 +75,19 @@ def unfold(script: str, folder: Path) -> None:
     subprocess.run(["sh", "-eu"], input=body, text=True, check=True)
 
 
-@pytest.mark.parametrize("settings", [WORKER, QUEUE], ids=["worker", "queue"])
+@pytest.mark.parametrize("settings", [WORKER, QUEUE, MASTER], ids=["worker", "queue", "master"])
 class TestScript:
-    def test_the_same_settings_give_the_same_bytes(self, settings: WorkerStartup | QueueStartup) -> None:
+    def test_the_same_settings_give_the_same_bytes(self, settings: Startup) -> None:
         assert user_data(settings) == user_data(replace(settings))
         assert packed(user_data(settings)) == packed(user_data(settings))
 
-    def test_it_fits_with_room_for_an_authority(self, settings: WorkerStartup | QueueStartup) -> None:
+    def test_it_fits_with_room_for_an_authority(self, settings: Startup) -> None:
         assert len(base64.b64decode(packed(user_data(settings)))) < MOST_BYTES - 1800
 
-    def test_what_a_cloud_takes_is_the_script(self, settings: WorkerStartup | QueueStartup) -> None:
+    def test_what_a_cloud_takes_is_the_script(self, settings: Startup) -> None:
         assert gzip.decompress(base64.b64decode(packed(user_data(settings)))).decode() == user_data(settings)
 
-    def test_settings_and_sources_arrive_as_they_are(
-        self, settings: WorkerStartup | QueueStartup, tmp_path: Path
-    ) -> None:
+    def test_settings_and_sources_arrive_as_they_are(self, settings: Startup, tmp_path: Path) -> None:
         awkward = Surroundings(ca_bundle="-----BEGIN\n$(touch x) `y` \\ '\"\nEND-OF-FILE\n", no_proxy=("a", "$b"))
         told = replace(settings, surroundings=awkward)
         unfold(user_data(told), tmp_path)
@@ -83,11 +97,9 @@ class TestScript:
         for path in files:
             assert path.read_text() == (SOURCE.parent / path.relative_to(tmp_path)).read_text(), path
 
-    def test_its_parts_need_nothing_that_is_installed(
-        self, settings: WorkerStartup | QueueStartup, tmp_path: Path
-    ) -> None:
+    def test_its_parts_need_nothing_that_is_installed(self, settings: Startup, tmp_path: Path) -> None:
         unfold(user_data(settings), tmp_path)
-        kind = "worker" if isinstance(settings, WorkerStartup) else "queue"
+        kind = {WorkerStartup: "worker", QueueStartup: "queue", MasterStartup: "master"}[type(settings)]
         words = ["python3", "-I", "-c"]
         load = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import worker_bootstrap.startup.boot.{kind} as m; "
         load += "print(m.__file__)"
@@ -96,15 +108,21 @@ class TestScript:
         assert done.stdout.startswith(str(tmp_path)), done.stderr
 
 
-def test_only_a_worker_has_a_deadline_and_before_anything_else() -> None:
+def test_workers_and_control_plane_have_a_deadline_before_anything_else() -> None:
     worker = user_data(replace(WORKER, join_deadline=600))
     assert worker.index("OnActiveSec=600\n") < worker.index("enable --quiet --now remora-deadline.timer")
     assert worker.index("remora-deadline.timer\n") < worker.index("mkdir -p /opt/remora-start")
+    assert "ConditionPathExists=!/var/lib/remora-agent/identity/worker.json\n" in worker
+    assert "This machine has not joined within 600 s and powers off." in worker
+    master = user_data(replace(MASTER, ready_deadline=900))
+    assert master.index("OnActiveSec=900\n") < master.index("mkdir -p /opt/remora-start")
+    assert "ConditionPathExists=!/run/remora-start.done\n" in master
+    assert "This machine does not serve the dashboard within 900 s and powers off." in master
     assert "remora-deadline.timer" not in user_data(QUEUE)
 
 
 def test_shells_understand_it() -> None:
-    for settings in (WORKER, QUEUE):
+    for settings in (WORKER, QUEUE, MASTER):
         assert subprocess.run(["sh", "-n"], input=user_data(settings), text=True).returncode == 0
 
 
@@ -137,12 +155,14 @@ def test_a_cloud_without_a_script_yet_says_so(place: Place) -> None:
         (replace(WORKER, release_keys=()), "release_keys is empty: no release of the agent could be trusted"),
         (replace(WORKER, join_deadline=0), "join_deadline: seconds above 0"),
         (replace(QUEUE, hosts=()), "hosts is empty: name the host"),
+        (replace(MASTER, ready_deadline=0), "ready_deadline: seconds above 0"),
+        (replace(MASTER, domain="https://remora"), "'https://remora' is no name of a host"),
         (replace(WORKER, place=AwsPlace("eu-west-1", {"s3": "http://10.0.0.1"})), "s3: http://10.0.0.1: one of s3, "),
         (replace(WORKER, place=AwsPlace("eu-west-1", {"ec2": "https://a.b"})), "ec2: https://a.b: one of s3, "),
         (replace(WORKER, place=AwsPlace("eu west")), "'eu west' is no region of AWS"),
     ],
 )
-def test_settings_that_no_machine_could_use(settings: WorkerStartup | QueueStartup, sentence: str) -> None:
+def test_settings_that_no_machine_could_use(settings: Startup, sentence: str) -> None:
     with pytest.raises(StartupError, match=sentence):
         user_data(settings)
 

@@ -32,19 +32,33 @@ Write = Callable[[bytes], Any]
 Read = Callable[[str, Write, int], None]
 
 
-def fetch(read: Read, manifest: str, folder: Path, trusted: Sequence[str], minimum: str, machine: str) -> Path:
-    """Manifest and file in `folder`, verified; the file. `read(name, write, most)`. Raises StepError, OSError."""
+def fetch(
+    read: Read, manifest: str, folder: Path, trusted: Sequence[str], minimum: str, parts: Mapping[str, str]
+) -> list[Path]:
+    """Manifest and files in `folder`, verified; the files of `parts`: part to what it is for, in words.
+
+    `read(name, write, most)`. Raises StepError, OSError.
+    """
     raw = bytearray()
     read(manifest, raw.extend, MOST_MANIFEST)
     release = admitted(verified(bytes(raw), trusted), minimum, datetime.now(UTC))
-    file = release["files"].get(machine)
-    if file is None:
-        raise StepError(f"The release {release['version']} has no file for {machine}.")
-    if not _FILE.fullmatch(str(file["name"])):
-        raise StepError("The release's manifest names a file that could leave its folder.")
+    files = [_named(release, part, what) for part, what in parts.items()]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     (folder / "manifest.json").write_bytes(raw)
+    return [_fetched(read, PurePosixPath(manifest), folder, file) for file in files]
+
+
+def _named(release: Mapping[str, Any], part: str, what: str) -> Mapping[str, Any]:
+    file = release["files"].get(part)
+    if file is None:
+        raise StepError(f"The release {release['version']} has no file for {what}.")
+    if not _FILE.fullmatch(str(file["name"])):
+        raise StepError("The release's manifest names a file that could leave its folder.")
+    return file
+
+
+def _fetched(read: Read, manifest: PurePosixPath, folder: Path, file: Mapping[str, Any]) -> Path:
     target, digest = folder / file["name"], hashlib.sha256()
     with target.open("wb") as writer:
 
@@ -52,7 +66,7 @@ def fetch(read: Read, manifest: str, folder: Path, trusted: Sequence[str], minim
             digest.update(chunk)
             writer.write(chunk)
 
-        read(str(PurePosixPath(manifest).with_name(file["name"])), write, min(MOST_FILE, int(file["size"])))
+        read(str(manifest.with_name(file["name"])), write, min(MOST_FILE, int(file["size"])))
     if digest.hexdigest() != file["sha256"]:
         raise StepError(f"{file['name']} is not the file that was signed: put the release there again.")
     target.chmod(0o755)

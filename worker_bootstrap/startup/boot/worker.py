@@ -72,14 +72,14 @@ class Worker:
     def _fetch(self) -> None:
         machine.install("ca-certificates", "openssl")
         wanted = self._settings
-        bucket = wanted["releases_bucket"]
-        self._file = release.fetch(
+        bucket, kind = wanted["releases_bucket"], machine.architecture()
+        [self._file] = release.fetch(
             lambda name, write, most: self._cloud.read_object(bucket, name, write, most),
             wanted["release_manifest"],
             RELEASE,
             wanted["release_keys"],
             wanted["minimum_release"],
-            machine.architecture(),
+            {kind: kind},
         )
 
     def _install(self) -> None:

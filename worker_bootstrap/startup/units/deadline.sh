@@ -1,20 +1,20 @@
-# First of all: a machine that has not joined within @SECONDS@ s powers off, whatever fails below.
+# First of all: a machine that @NOT-YET@ within @SECONDS@ s powers off, whatever fails below.
 cat > /etc/systemd/system/remora-deadline.service <<'END-OF-FILE'
 [Unit]
-Description=Remora: powers off a machine that never joined
-ConditionPathExists=!/var/lib/remora-agent/identity/worker.json
+Description=Remora: powers off a machine that @NOT-YET@ in time
+ConditionPathExists=!@DONE@
 DefaultDependencies=no
 
 [Service]
 Type=oneshot
-ExecStart=-/bin/sh -c 'echo "This machine has not joined within @SECONDS@ s and powers off. $(cat /run/remora-start.why)"'
+ExecStart=-/bin/sh -c 'echo "This machine @NOT-YET@ within @SECONDS@ s and powers off. $(cat /run/remora-start.why)"'
 ExecStart=/usr/bin/systemctl poweroff
 StandardOutput=journal+console
 StandardError=journal+console
 END-OF-FILE
 cat > /etc/systemd/system/remora-deadline.timer <<'END-OF-FILE'
 [Unit]
-Description=Remora: how long this machine may take to join
+Description=Remora: how long this machine may take
 
 [Timer]
 OnActiveSec=@SECONDS@
