@@ -54,6 +54,8 @@ LISTINGS = [
     ("secretsmanager", "list_secrets", "SecretList", "Name"),
     ("ssm", "describe_parameters", "Parameters", "Name"),
     ("rds", "describe_db_instances", "DBInstances", "DBInstanceIdentifier"),
+    ("elbv2", "describe_load_balancers", "LoadBalancers", "LoadBalancerArn"),
+    ("elbv2", "describe_target_groups", "TargetGroups", "TargetGroupArn"),
     ("ecr", "describe_repositories", "repositories", "repositoryArn"),
     ("logs", "describe_log_groups", "logGroups", "arn"),
 ]

@@ -1,11 +1,11 @@
 """moto's server, mended where it answers otherwise than AWS in what an installation does. Runs in moto's environment.
 
 AWS lets go of a network interface that outlives its machine when the machine ends; moto keeps it attached for ever, so
-that it can be neither detached nor removed. Calls that come at once trip over each other in moto (a security group's
+that it can be neither detached nor removed. It counts a launch template's own tags among those of what is launched from
+it, and does not tell that a database's parameter was set by a user. An account has five addresses in a region until it
+asks for more; moto gives as many as one wants. Calls that come at once trip over each other in moto (a security group's
 first rule is there although it was taken away before): here one is answered after the other. A call that comes a second
-time because its answer was lost gets that answer. An account has five addresses in a region until it asks for more;
-moto gives as many as one wants. Who called what is told at
-/moto-api/calls.
+time because its answer was lost gets that answer. Who called what is told at /moto-api/calls.
 
 AWS's images say how their root device is called, and what is asked for that device is about the disk of the image;
 moto calls all of them /dev/sda1, and makes a second disk that belongs to nobody.
@@ -22,13 +22,17 @@ from moto import server  # pyright: ignore[reportMissingImports]
 from moto.ec2.exceptions import EC2ClientError  # pyright: ignore[reportMissingImports]
 from moto.ec2.models import EC2Backend  # pyright: ignore[reportMissingImports]
 from moto.ec2.models.instances import Instance  # pyright: ignore[reportMissingImports]
+from moto.ec2.models.launch_templates import LaunchTemplate  # pyright: ignore[reportMissingImports]
 from moto.ec2.responses.amis import AmisResponse  # pyright: ignore[reportMissingImports]
+from moto.rds.models import DBParameterGroup  # pyright: ignore[reportMissingImports]
 
 ADDRESSES = 5
 allocate_address = EC2Backend.allocate_address
 add_block_device = Instance.add_block_device
 register_image = AmisResponse.register_image
 terminate = Instance.terminate
+create_version = LaunchTemplate.create_version
+update_parameters = DBParameterGroup.update_parameters
 run_simple = server.run_simple
 
 
@@ -69,6 +73,17 @@ def put_block_device(instance, size, device_path, *arguments, **options):
         instance.ec2_backend.detach_volume(before.volume_id, instance.id, device_path)
         instance.ec2_backend.delete_volume(before.volume_id)
     add_block_device(instance, size, device_path, *arguments, **options)
+
+
+def create_version_without_own_tags(template, data, description):
+    """As `LaunchTemplate.create_version`, of what is launched alone."""
+    told = [one for one in data.get("TagSpecifications", []) if one["ResourceType"] != "launch-template"]
+    return create_version(template, {**data, "TagSpecifications": told}, description)
+
+
+def update_parameters_of_a_user(group, new_parameters):
+    """As `DBParameterGroup.update_parameters`, and it shows whose they are."""
+    update_parameters(group, [{**parameter, "Source": "user"} for parameter in new_parameters])
 
 
 class OneByOne:
@@ -113,5 +128,7 @@ AmisResponse.register_image = register_with_its_root_device
 Instance.add_block_device = put_block_device
 Instance.setup_defaults = set_up_the_root_device
 Instance.terminate = terminate_and_let_go
+LaunchTemplate.create_version = create_version_without_own_tags
+DBParameterGroup.update_parameters = update_parameters_of_a_user
 server.run_simple = lambda host, port, app, **options: run_simple(host, port, OneByOne(app), **options)
 server.main(sys.argv[1:])
