@@ -6,6 +6,9 @@ from dataclasses import dataclass, field
 
 INSTALLATION_TAG = "remora:installation"
 GROUP_TAG = "remora:group"
+PART_TAG = "remora:part"
+# On a rule that lets people in to where they are only sent on to HTTPS.
+REDIRECT_TAG = "remora:redirect"
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Every cloud call that our code makes or causes: by whom, on what, and why. Policies are generated from these rows.
 
 Words in `on` and `where` in braces are filled in when a policy is rendered: {partition} {account} {region}
-{installation} {data} {code} {logs} {releases} {key} {master_secret} {groups} {group_secrets} {secrets}. Rows of whoever
-installs stand in installer_permissions.py.
+{installation} {data} {code} {logs} {releases} {key} {master_secret} {groups} {group_secrets} {secrets}
+{database_secret}. Rows of whoever installs stand in installer_permissions.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Actor = Literal["installer", "master", "signer", "queue", "worker"]
+Actor = Literal["installer", "master", "signer", "host", "queue", "worker"]
 # call: our code makes it; presign: we sign it, somebody else sends it; implied: the cloud checks it for another row.
 Cause = Literal["call", "presign", "implied"]
 
@@ -80,6 +80,9 @@ AWS_ROWS: tuple[Row, ...] = (
     Row("signer", "s3:ListBucket", _buckets(*EVERY_BUCKET), "call", "stores", "wildcards, adoption, a missing object"),
     Row("signer", "kms:GenerateDataKey", KEY, "implied", "s3", "what is written is encrypted", THROUGH_S3),
     Row("signer", "kms:Decrypt", KEY, "implied", "s3", "what is read is encrypted", THROUGH_S3),
+    # A machine that the control plane stands on, in the same account: it is master and signer, and reads its password.
+    Row("host", "secretsmanager:GetSecretValue", ("{database_secret}",), "call", "startup", "the database's password"),
+    Row("host", "kms:Decrypt", KEY, "implied", "secretsmanager", "the password is encrypted", THROUGH_SECRETS),
     # The queue's machine makes passwords and certificates at its first boot, and what groups need that come later.
     Row("queue", "ssm:GetParameter", ("{groups}",), "call", "startup", "which worker groups there are"),
     Row(

@@ -70,6 +70,10 @@ class Account:
         )
         return sorted(found.names)
 
+    def zone_of(self, subnet: str) -> str:
+        """The zone that a subnet is in."""
+        return aws.ec2.get_subnet(id=subnet, opts=self._options).availability_zone
+
     def machine_type(self, name: str) -> MachineType | None:
         """The type, or None where this region does not offer it."""
         offered = aws.ec2.get_instance_type_offerings(

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.needs("iam-simulate")
 ROOT = Path(__file__).parents[2]
 STORES = "tests/contracts/test_stores.py"
 STANDS = "tests/infra/test_private_worker.py::test_it_comes_up_keeps_the_rules_stays_and_goes"
+ALONE = "tests/infra/startup/test_startup_master.py::test_a_machine_that_can_not_serve_says_why_and_powers_off"
 # What no recorder sees, and the test that has it done: presigned addresses, stores on a server of their own, and what
 # AWS asks for because buckets and secrets are encrypted with the installation's key.
 PROVED = {
@@ -30,6 +31,8 @@ PROVED = {
     ("signer", "s3:DeleteObject"): f"{STORES}::test_delete_and_list",
     ("signer", "s3:AbortMultipartUpload"): f"{STORES}::test_an_upload_that_was_aborted_is_gone",
     ("signer", "s3:ListBucket"): f"{STORES}::test_a_list_has_many_pages",
+    ("host", "secretsmanager:GetSecretValue"): ALONE,
+    ("host", "kms:Decrypt"): ALONE,
     **{(actor, "kms:Decrypt"): STANDS for actor in ("master", "signer", "queue", "worker")},
     **{(actor, "kms:GenerateDataKey"): STANDS for actor in ("signer", "queue")},
 }
@@ -52,6 +55,7 @@ VALUES = {
     "master_secret": f"{SECRET}-queue-AbCdEf",
     "groups": f"{PARAMETER}-groups-1",
     "group_secrets": f"{SECRET}-join-a-AbCdEf|{SECRET}-join-b-AbCdEf",
+    "database_secret": f"arn:aws:secretsmanager:{REGION}:{ACCOUNT}:secret:rds!db-0a1b-AbCdEf",
     "secrets": f"{SECRET}-state-AbCdEf|{SECRET}-queue-AbCdEf|{SECRET}-join-a-AbCdEf|{SECRET}-join-b-AbCdEf",
 }
 OURS = {"aws:ResourceTag/remora:installation": "lab"}
@@ -133,6 +137,13 @@ TABLE: list[Row] = [
     ("signer", "kms:ScheduleKeyDeletion", KEY, {}, NO),
     ("signer", "secretsmanager:GetSecretValue", VALUES["master_secret"], {}, NO),
     ("signer", "autoscaling:SetDesiredCapacity", GROUP, OURS, NO),
+    # The control plane's machine in the same account: besides master and signer, the database's password alone.
+    ("host", "secretsmanager:GetSecretValue", VALUES["database_secret"], {}, YES),
+    ("host", "secretsmanager:PutSecretValue", VALUES["database_secret"], {}, NO),
+    ("host", "secretsmanager:GetSecretValue", f"{SECRET}-state-AbCdEf", {}, NO),
+    ("host", "kms:Decrypt", KEY, VIA_SECRETS, YES),
+    ("host", "kms:Decrypt", KEY, {}, NO),
+    ("host", "rds:ModifyDBInstance", "*", {}, NO),
     # The queue's machine: the secrets of this installation.
     ("queue", "secretsmanager:PutSecretValue", VALUES["master_secret"], {}, YES),
     ("queue", "secretsmanager:PutSecretValue", f"{SECRET}-join-b-AbCdEf", {}, YES),
@@ -179,7 +190,7 @@ def ask(rows: list[dict[str, Any]], folder: Any) -> list[str]:
 
 @pytest.mark.security("I04", "I08", "I09")
 def test_every_row_is_decided_as_the_table_says(tmp_path: Any) -> None:
-    policies = {actor: aws_policy(actor, VALUES) for actor in ("master", "signer", "queue", "worker")}
+    policies = {actor: aws_policy(actor, VALUES) for actor in ("master", "signer", "host", "queue", "worker")}
     rows = [
         {
             "policies": [policies[actor]],

@@ -25,13 +25,14 @@ TEMPLATE = Resource(
         "blockDeviceMappings": [{"deviceName": "/dev/xvda", "ebs": EBS}],
     },
 )
+OWN_TAGS = [{"key": "remora:installation", "value": "lab", "propagateAtLaunch": True}]
 GROUP = Resource(
     "aws:autoscaling/group:Group",
     "group",
     {
         "name": "remora-lab-m6i-0a1b2c3",
         "suspendedProcesses": ["AZRebalance", "ReplaceUnhealthy"],
-        "tags": [{"key": "remora:installation", "value": "lab", "propagateAtLaunch": True}],
+        "tags": OWN_TAGS,
     },
     ignored=frozenset({"desiredCapacity"}),
 )
@@ -50,10 +51,43 @@ DATABASE = Resource(
         "storageEncrypted": True,
         "publiclyAccessible": False,
         "manageMasterUserPassword": True,
+        "deletionProtection": True,
+        "skipFinalSnapshot": False,
+        "backupRetentionPeriod": 14,
     },
     True,
     True,
 )
+FORCED = {"name": "rds.force_ssl", "value": "1"}
+PARAMETERS = Resource("aws:rds/parameterGroup:ParameterGroup", "parameters", {"parameters": [FORCED]})
+REGISTRY = Resource(
+    "aws:ecr/repository:Repository",
+    "images",
+    {
+        "name": "remora-lab-images-0a1b2c3",
+        "tags": TAGS,
+        "imageTagMutability": "IMMUTABLE",
+        "imageScanningConfiguration": {"scanOnPush": True},
+        "encryptionConfigurations": [{"encryptionType": "KMS", "kmsKey": "arn:aws:kms:::key/1"}],
+    },
+    True,
+    True,
+)
+HTTPS = Resource(
+    "aws:lb/listener:Listener",
+    "https",
+    {
+        "protocol": "HTTPS",
+        "sslPolicy": "ELBSecurityPolicy-TLS13-1-2-2021-06",
+        "defaultActions": [{"type": "forward", "targetGroupArn": "arn:aws:elasticloadbalancing:::targetgroup/t"}],
+    },
+)
+HTTP = Resource(
+    "aws:lb/listener:Listener",
+    "http",
+    {"protocol": "HTTP", "defaultActions": [{"type": "redirect", "redirect": {"protocol": "HTTPS"}}]},
+)
+TARGETS = Resource("aws:lb/targetGroup:TargetGroup", "targets", {"protocol": "HTTPS"})
 SECRET = Resource(
     "aws:secretsmanager/secret:Secret", "secret", {"name": "s-0a1b2c3", "tags": TAGS, "kmsKeyId": "arn:aws:kms:::key/1"}
 )
@@ -77,10 +111,17 @@ KEPT = [
     BUCKET,
     BLOCK,
     DATABASE,
+    PARAMETERS,
+    REGISTRY,
+    HTTPS,
+    HTTP,
+    TARGETS,
+    but(GROUP, suspendedProcesses=[], desiredCapacity=2, tags=[*OWN_TAGS, {"key": "remora:part", "value": "x"}]),
     SECRET,
     Resource("aws:x:Y", "deep", {"users": [{"name": "a", "password": MARKED}], "tokenTtl": "5"}),
     ingress(cidrIpv4="203.0.113.7/32", fromPort=7379, toPort=7379),
     ingress(cidrIpv4="0.0.0.0/0", fromPort=443, toPort=443),
+    ingress(cidrIpv4="0.0.0.0/0", fromPort=80, toPort=80, tags={"remora:redirect": "https"}),
     policy({"Effect": "Allow", "Action": ["s3:GetObject"], "Resource": ["arn:aws:s3:::b/*"]}),
     policy({"Effect": "Allow", "Action": "ec2:DescribeInstances", "Resource": "*"}),
     policy({"Effect": "Deny", "Action": "s3:*", "Resource": "*"}),
@@ -90,6 +131,8 @@ BROKEN = [
     ("tags", but(GROUP, tags=[{"key": "remora:installation", "value": "lab", "propagateAtLaunch": False}])),
     ("nothing-public", ingress(cidrIpv4="0.0.0.0/0", fromPort=22, toPort=22)),
     ("nothing-public", ingress(cidrIpv6="::/0", fromPort=443, toPort=8443)),
+    ("nothing-public", ingress(cidrIpv4="0.0.0.0/0", fromPort=80, toPort=80)),
+    ("nothing-public", ingress(cidrIpv4="0.0.0.0/0", fromPort=22, toPort=22, tags={"remora:redirect": "https"})),
     ("nothing-public", but(BLOCK, blockPublicPolicy=False)),
     ("nothing-public", but(DATABASE, publiclyAccessible=True)),
     (
@@ -100,10 +143,21 @@ BROKEN = [
     ("encrypted", but(TEMPLATE, blockDeviceMappings=[])),
     ("encrypted", but(DATABASE, storageEncrypted=False)),
     ("encrypted", but(SECRET, kmsKeyId="")),
+    ("encrypted", but(REGISTRY, encryptionConfigurations=[{"encryptionType": "AES256"}])),
     ("metadata-by-token", but(TEMPLATE, metadataOptions={**METADATA, "httpTokens": "optional"})),
     ("metadata-by-token", but(TEMPLATE, metadataOptions={**METADATA, "httpPutResponseHopLimit": 2})),
     ("protected", replace(BUCKET, protect=False)),
     ("protected", replace(DATABASE, retain=False)),
+    ("protected", but(DATABASE, deletionProtection=False)),
+    ("protected", but(DATABASE, skipFinalSnapshot=True)),
+    ("protected", replace(REGISTRY, protect=False)),
+    ("backed-up", but(DATABASE, backupRetentionPeriod=0)),
+    ("tls", but(PARAMETERS, parameters=[{**FORCED, "value": "0"}])),
+    ("tls", but(HTTPS, sslPolicy="ELBSecurityPolicy-2016-08")),
+    ("tls", but(HTTP, defaultActions=HTTPS.inputs["defaultActions"])),
+    ("tls", but(TARGETS, protocol="HTTP")),
+    ("images", but(REGISTRY, imageTagMutability="MUTABLE")),
+    ("images", but(REGISTRY, imageScanningConfiguration={"scanOnPush": False})),
     ("no-size", but(GROUP, desiredCapacity=0)),
     ("no-size", but(GROUP, suspendedProcesses=["AZRebalance"])),
     ("no-secret-value", Resource("aws:secretsmanager/secretVersion:SecretVersion", "version", {})),
