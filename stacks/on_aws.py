@@ -23,7 +23,7 @@ from stacks.scripts import Scripts
 
 @dataclass(frozen=True)
 class Leader:
-    """The control plane, as the workers' side needs to know it."""
+    """The control plane, as the workers' side needs to know it. `outside`: it is not in this installation's network."""
 
     dashboard: str
     addresses: Sequence[str]
@@ -48,9 +48,11 @@ class WorkersSide:
 
     found: Found
     network: Network
+    firewall: Firewall
     stores: Stores
     secrets: Secrets
     identity: Identity
+    scripts: Scripts
     queue: Queue
     groups: dict[str, WorkerGroup]
 
@@ -66,9 +68,7 @@ def refusals(flavour: str) -> Iterator[None]:
 
 def look(account: Account, settings: AwsInstallation) -> Found:
     """Ask the account. Raises RefusedError with all that is not offered."""
-    wanted = [(f"groups[{number}].type", group.type) for number, group in enumerate(settings.groups)]
-    wanted.append(("queue_type", settings.queue_type))
-    types = offered_types(account, wanted)
+    types = offered_types(account, settings.named_types())
     images = {name: account.image(settings.image, name) for name in {kind.architecture for kind in types.values()}}
     return Found(types, images, images[types[settings.queue_type].architecture].id)
 
@@ -108,7 +108,7 @@ def build_workers(
         return WorkerGroup(account, labels, wish)
 
     groups = {asked.slug: group(asked) for asked in settings.groups}
-    return WorkersSide(found, network, stores, secrets, identity, queue, groups)
+    return WorkersSide(found, network, firewall, stores, secrets, identity, scripts, queue, groups)
 
 
 def _network(wish: AwsNetwork) -> NetworkWish:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from importlib.metadata import version
+from typing import Any
 
 import pulumi
 
 from infra.aws.account import Account
+from infra.aws.database import Database
+from infra.aws.firewall import MASTER_PORT
 from infra.aws.queue import QueueCard
 from infra.aws.secrets import Secrets
 from infra.aws.stores import Stores
@@ -14,7 +18,14 @@ from infra.names import Labels
 from stacks.config.aws import AwsGroup
 from stacks.config.common import Advanced
 from worker_bootstrap.startup.rendering import packed, user_data
-from worker_bootstrap.startup.settings import AwsPlace, QueueStartup, Startup, Surroundings, WorkerStartup
+from worker_bootstrap.startup.settings import (
+    AwsPlace,
+    MasterStartup,
+    QueueStartup,
+    Startup,
+    Surroundings,
+    WorkerStartup,
+)
 
 
 def surroundings(advanced: Advanced) -> Surroundings:
@@ -72,13 +83,46 @@ class Scripts:
                     place=self._place,
                     credential_secret=secret,
                     releases_bucket=bucket,
-                    release_manifest=f"agent/{version('remora')}/manifest.json",
+                    release_manifest=_manifest(),
                     release_keys=self._release_keys,
                     surroundings=self._surroundings,
                 )
             )
 
         return pulumi.Output.all(secrets.groups[group.slug], stores.buckets["releases"]).apply(render)
+
+    def master(
+        self, domain: str, database: Database, stores: Stores, document: pulumi.Output[dict[str, Any]]
+    ) -> pulumi.Output[str]:
+        """Base64 script of the control plane's machines."""
+
+        def render(found: list[Any]) -> str:
+            host, secret, bucket, installation = found
+            return _encoded(
+                MasterStartup(
+                    installation=self._labels.installation,
+                    place=self._place,
+                    domain=domain,
+                    port=MASTER_PORT,
+                    document=json.dumps(installation, sort_keys=True),
+                    database_host=host,
+                    database_port=database.port,
+                    database_name=database.name,
+                    database_secret=secret,
+                    releases_bucket=bucket,
+                    release_manifest=_manifest(),
+                    release_keys=self._release_keys,
+                    surroundings=self._surroundings,
+                )
+            )
+
+        known = pulumi.Output.all(database.address, database.secret, stores.buckets["releases"], document)
+        return known.apply(render)
+
+
+def _manifest() -> str:
+    """The release of this version: agent and control plane are signed together."""
+    return f"agent/{version('remora')}/manifest.json"
 
 
 def _encoded(settings: Startup) -> str:

@@ -8,12 +8,15 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from stacks.config.base import Part
-from stacks.config.common import Master, Name
+from stacks.config.common import Master, Name, Network
 
 REGION = r"^[a-z]{2}(-[a-z]+)+-\d$"
+CERTIFICATE = r"^arn:aws[a-z-]*:acm:[a-z0-9-]+:\d{12}:certificate/.+$"
+DOMAIN = r"^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z]{2,63}$"
 INSTANCE_TYPE = r"^[a-z][a-z0-9-]*\.[a-z0-9-]+$"
 IMAGES = ("debian-12", "ubuntu-24.04")
 Market = Literal["on_demand", "spot"]
+PRIVATE = [ipaddress.IPv4Network(one) for one in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10")]
 
 
 class AwsNetwork(Part):
@@ -89,6 +92,11 @@ class AwsInstallation(Part):
         default="t3.small", pattern=INSTANCE_TYPE, description="instance type of the queue's machine"
     )
 
+    def named_types(self) -> list[tuple[str, str]]:
+        """Key and instance type of everything that is a machine."""
+        groups = [(f"groups[{number}].type", group.type) for number, group in enumerate(self.groups)]
+        return [*groups, ("queue_type", self.queue_type)]
+
     @field_validator("image")
     @classmethod
     def _image(cls, value: str) -> str:
@@ -117,4 +125,72 @@ class PrivateWorkerAws(AwsInstallation):
             raise ValueError("master.principal is missing: `remora server invite --cloud aws` names the role's ARN.")
         if len(self.master.external_id) < 16:
             raise ValueError("master.external_id is missing: `remora server invite --cloud aws` makes one.")
+        return self
+
+
+class AwsDatabase(Part):
+    """The control plane's PostgreSQL."""
+
+    type: str = Field(
+        default="db.t4g.medium", pattern=r"^db\.[a-z0-9-]+\.[a-z0-9]+$", description="such as db.t4g.medium"
+    )
+    storage_gb: int = Field(default=50, ge=20, le=16_000, description="size of its disk")
+    two_zones: bool = Field(default=True, description="a standby in a second zone")
+    backup_days: int = Field(default=14, ge=1, le=35, description="it can be set back to any moment of so many days")
+
+
+class AwsControlPlane(Part):
+    """The control plane: its name, its machines, and who reaches them."""
+
+    domain: str = Field(pattern=DOMAIN, max_length=253, description="the dashboard's name, such as remora.example.com")
+    certificate: str = Field(pattern=CERTIFICATE, description="ARN of a certificate in ACM for that name")
+    release_keys: list[str] = Field(
+        min_length=1, max_length=2, description="public keys that sign the releases that machines take, in base64"
+    )
+    allowed: list[Network] = Field(
+        min_length=1,
+        max_length=20,
+        description="networks that people come from, such as 203.0.113.0/24; 0.0.0.0/0 is everybody. "
+        "When all are private (10.0.0.0/8, …) so is the load balancer",
+    )
+    type: str = Field(default="m6i.large", pattern=INSTANCE_TYPE, description="instance type such as m6i.large")
+    replicas: int = Field(default=2, ge=1, le=10, description="machines behind the load balancer")
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether people come from private networks only."""
+        networks = [ipaddress.IPv4Network(one) for one in self.allowed]
+        return all(any(one.subnet_of(private) for private in PRIVATE) for one in networks)
+
+    @field_validator("allowed")
+    @classmethod
+    def _version_4(cls, values: list[str]) -> list[str]:
+        for value in values:
+            if ":" in value:
+                raise ValueError(f"{value!r}: the load balancer has addresses of IPv4 only: name such networks.")
+        return values
+
+
+class SelfHostedAws(AwsInstallation):
+    """All of it in one's own account."""
+
+    control_plane: AwsControlPlane = Field(description="its name, its certificate, and who reaches it")
+    database: AwsDatabase = Field(default_factory=AwsDatabase)
+
+    def named_types(self) -> list[tuple[str, str]]:
+        """See AwsInstallation."""
+        return [*super().named_types(), ("control_plane.type", self.control_plane.type)]
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        place = self.control_plane.certificate.split(":")[3]
+        if place != self.region:
+            raise ValueError(
+                f"control_plane.certificate is in {place}: a load balancer takes certificates of its own region, "
+                f"{self.region}."
+            )
+        if len(self.network.subnet_ids) == 1:
+            raise ValueError(
+                "network.subnet_ids: the load balancer and the database need subnets in two zones: name another."
+            )
         return self

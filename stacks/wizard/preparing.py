@@ -55,7 +55,7 @@ def data_that_stays(choice: Choice) -> list[str]:
     store = store_of(choice.settings)
     kept = [f"{store.path} on {store.place.name}: the bytes of the store"] if store.is_own else []
     if _has_own(choice):
-        from stacks.self_hosted import master_place
+        from stacks.self_hosted_ssh import master_place
 
         kept.append(f"/var/lib/remora-server on {master_place(choice.settings).name}: database and keys")
     return kept
@@ -69,7 +69,7 @@ def _ask_master(choice: Choice, what: str) -> Any:
     # Loaded where it is needed, with the library for ssh.
     from infra.onprem import master
     from infra.onprem.remote import RemoteError, run_apart
-    from stacks.self_hosted import master_place
+    from stacks.self_hosted_ssh import master_place
 
     try:
         return run_apart(lambda: getattr(master, what)(master_place(choice.settings)))

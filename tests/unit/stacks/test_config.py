@@ -9,8 +9,8 @@ import pytest
 
 from controlplane.environments.invitation import invite
 from infra.aws.account import IMAGE_OWNERS
-from stacks.config.aws import IMAGES
-from stacks.config.base import ConfigError
+from stacks.config.aws import IMAGES, SelfHostedAws
+from stacks.config.base import ConfigError, read_part
 from stacks.config.choice import FLAVOURS, choose
 
 MASTER = {
@@ -118,6 +118,70 @@ WRONG_AWS = [
 def test_wrong_values_in_aws(settings: dict[str, Any], key: str, said: str) -> None:
     found = problems("private_worker", "aws", settings)
     assert said in found[f"private_worker.{key}".rstrip(".")]
+
+
+CONTROL_PLANE = {
+    "domain": "remora.example.com",
+    "certificate": "arn:aws:acm:eu-west-1:111122223333:certificate/0a1b2c3d",
+    "release_keys": ["a2V5"],
+    "allowed": ["203.0.113.0/24"],
+}
+SELF_HOSTED = {"name": "lab", "region": "eu-west-1", "control_plane": CONTROL_PLANE}
+FAR = "arn:aws:acm:us-east-1:111122223333:certificate/0a1b2c3d"
+ONE_SUBNET = {"vpc_id": "vpc-0a", "subnet_ids": ["subnet-0a"]}
+
+
+def self_hosted(**control_plane: object) -> dict[str, Any]:
+    return changed(SELF_HOSTED, control_plane=changed(CONTROL_PLANE, **control_plane))
+
+
+WRONG_SELF_HOSTED = [
+    (self_hosted(domain="https://remora.example.com"), "control_plane.domain", "such as remora.example.com"),
+    (self_hosted(certificate="cert.pem"), "control_plane.certificate", "ARN of a certificate in ACM"),
+    (self_hosted(certificate=FAR), "", "control_plane.certificate is in us-east-1"),
+    (self_hosted(allowed=[]), "control_plane.allowed", "at least 1"),
+    (self_hosted(allowed=["anywhere"]), "control_plane.allowed[0]", "a network such as 203.0.113.0/24"),
+    (self_hosted(allowed=["2001:db8::/32"]), "control_plane.allowed", "addresses of IPv4 only"),
+    (self_hosted(replicas=0), "control_plane.replicas", "greater than or equal to 1"),
+    (self_hosted(release_keys=[]), "control_plane.release_keys", "at least 1"),
+    (changed(SELF_HOSTED, network=ONE_SUBNET), "", "subnets in two zones"),
+    (changed(SELF_HOSTED, database={"type": "t4g.medium"}), "database.type", "such as db.t4g.medium"),
+    (changed(SELF_HOSTED, database={"backup_days": 0}), "database.backup_days", "any moment of so many days"),
+    (changed(SELF_HOSTED, database={"password": "x"}), "database.password", "There is no such key"),
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "key", "said"), WRONG_SELF_HOSTED, ids=[f"{row[1]}-{row[2]}" for row in WRONG_SELF_HOSTED]
+)
+def test_wrong_values_of_a_control_plane_in_aws(settings: dict[str, Any], key: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read_part(SelfHostedAws, settings, "self_hosted")
+    assert said in caught.value.problems[f"self_hosted.{key}".rstrip(".")]
+
+
+def test_three_values_are_enough_for_a_control_plane_in_aws() -> None:
+    found = read_part(SelfHostedAws, SELF_HOSTED, "self_hosted")
+    assert (found.control_plane.replicas, found.database.two_zones, found.database.backup_days) == (2, True, 14)
+    assert [key for key, _ in found.named_types()] == ["groups[0].type", "queue_type", "control_plane.type"]
+    with pytest.raises(ConfigError) as caught:
+        read_part(SelfHostedAws, {}, "self_hosted")
+    assert set(caught.value.problems) == {f"self_hosted.{key}" for key in ("name", "region", "control_plane")}
+    assert len(SelfHostedAws.model_fields) <= 12
+
+
+@pytest.mark.parametrize(
+    ("allowed", "is_inside"),
+    [
+        (["10.1.0.0/16", "192.168.0.0/24"], True),
+        (["10.1.0.0/16", "203.0.113.0/24"], False),
+        (["0.0.0.0/0"], False),
+        (["0.0.0.0/1"], False),
+    ],
+)
+def test_the_load_balancer_is_inside_when_everybody_is(allowed: list[str], is_inside: bool) -> None:
+    found = read_part(SelfHostedAws, self_hosted(allowed=allowed), "self_hosted")
+    assert found.control_plane.is_inside == is_inside
 
 
 WRONG_SSH = [

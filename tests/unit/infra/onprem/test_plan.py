@@ -17,7 +17,7 @@ from stacks.config.choice import choose
 from stacks.config.common import Advanced
 from stacks.on_hosts import refuse_advanced
 from stacks.on_prem import plan_of
-from stacks.self_hosted import plan_of as plan_of_own
+from stacks.self_hosted_ssh import plan_of as plan_of_own
 
 MASTER = {"dashboard": "https://remora.example.com", "addresses": ["203.0.113.7/32"], "release_keys": ["a2V5"]}
 HOSTS = [{"address": "10.0.0.1"}, {"address": "10.0.0.2", "port": 2222, "group": "gpu", "gpus": ["0"], "slots": 2}]
