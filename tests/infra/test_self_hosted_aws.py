@@ -126,6 +126,7 @@ def what_the_machines_may(cloud: AwsCloud, database_secret: str) -> None:
     assert script.startswith("#!/bin/sh") and database_secret in script and DOMAIN in script
 
 
+@pytest.mark.slow
 def test_subnets_of_one_zone_are_refused_before_anything_is_made(pulumi: Pulumi, aws_cloud: AwsCloud) -> None:
     network = aws_cloud.ask("ec2", "create_vpc", CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
     zone = {"VpcId": network, "AvailabilityZone": "eu-west-1a"}
