@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pulumi
 import pulumi_aws as aws
 
-from infra.aws.account import Account
+from infra.aws.account import Account, Image
 from infra.aws.component import AwsComponent
 from infra.aws.firewall import HTTP_PORT, HTTPS_PORT, MASTER_PORT
 from infra.aws.network import Network
@@ -104,7 +104,7 @@ class MasterWish:
     """`user_data`: base64, without a secret. `targets`: ARN of the balancer's target group."""
 
     machine_type: str
-    image: str
+    image: Image
     replicas: int
     subnet_ids: Sequence[pulumi.Input[str]]
     security_group: pulumi.Input[str]
@@ -155,7 +155,7 @@ class Master(AwsComponent):
         tags = {**self._labels.tags(part=PART), "Name": self._labels.name("master")}
         return aws.ec2.LaunchTemplate(
             self._labels.name("master"),
-            image_id=wish.image,
+            image_id=wish.image.id,
             instance_type=wish.machine_type,
             user_data=wish.user_data,
             update_default_version=True,
@@ -164,7 +164,7 @@ class Master(AwsComponent):
             metadata_options={"http_tokens": "required", "http_endpoint": "enabled", "http_put_response_hop_limit": 1},
             block_device_mappings=[
                 {
-                    "device_name": "/dev/xvda",
+                    "device_name": wish.image.root_device,
                     "ebs": {
                         "encrypted": "true",
                         "volume_size": wish.disk_gb,

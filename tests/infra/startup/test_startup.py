@@ -22,8 +22,8 @@ from fixtures.inputs import FileServer
 from fixtures.stack import Stack, running_stack
 from fixtures.work import IMAGE
 from infra.permissions import AWS_ROWS
-from support.used import differences
 from startup.machines import MANIFEST, PAUSES, manifest, wait_for
+from support.used import differences
 from worker_bootstrap import credential
 from worker_bootstrap.credential import JoinCredential
 from worker_bootstrap.host.places import architecture
