@@ -190,10 +190,13 @@ def test_it_comes_up_keeps_the_rules_stays_and_goes(pulumi: Pulumi, aws_cloud: A
     assert sorted(len(group["Instances"]) for group in groups(aws_cloud)) == [0, 2]
 
     # A change touches its group alone.
-    raised = [{**GROUPS[0], "max": 9}, GROUPS[1]]
+    raised = [{**GROUPS[0], "max": 9, "disk_gb": 150}, GROUPS[1]]
     project.set("remora:private_worker", json.dumps({**asked(project), "groups": raised}))
     changes = [change for change in done(project.up()).changes if change.type.startswith("aws:")]
-    assert [(change.op, change.name) for change in changes] == [("update", "remora-lab-m5-large")]
+    assert sorted((change.op, change.type.rpartition(":")[2], change.name) for change in changes) == [
+        ("update", "Group", "remora-lab-m5-large"),
+        ("update", "LaunchTemplate", "remora-lab-m5-large"),
+    ]
     assert {group["MaxSize"] for group in groups(aws_cloud)} == {9, 2}
     assert sorted(len(group["Instances"]) for group in groups(aws_cloud)) == [0, 2]
 
